@@ -1,0 +1,161 @@
+package db_test
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"nephos/internal/db"
+	"nephos/internal/db/dbtest"
+)
+
+//go:embed testdata/m/*.sql
+var files embed.FS
+
+func rooms(t testing.TB) []db.Migrations {
+	sub, err := fs.Sub(files, "testdata/m")
+	require.NoError(t, err)
+	return []db.Migrations{{Room: "test", FS: sub}}
+}
+
+type counter struct {
+	ID   string                  `db:"id"`
+	Used int64                   `db:"used"`
+	Lim  int64                   `db:"lim"`
+	At   db.Time                 `db:"at"`
+	Flag bool                    `db:"flag"`
+	Doc  db.JSON[map[string]int] `db:"doc"`
+	Raw  []byte                  `db:"raw"`
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms(t), func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		in := counter{ID: "a", Used: 1, Lim: 5, At: db.Now(), Flag: true, Doc: db.AsJSON(map[string]int{"x": 3}), Raw: []byte{0, 255}}
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { return tx.Insert(ctx, "counters", in) }))
+		var out counter
+		require.NoError(t, d.Read(ctx, func(tx *db.Tx) error {
+			return tx.Get(ctx, &out, `SELECT * FROM counters WHERE id IN (?) AND flag = ?`, []string{"a", "b"}, true)
+		}))
+		require.Equal(t, in, out)
+		require.ErrorIs(t, d.Read(ctx, func(tx *db.Tx) error { return tx.Get(ctx, &out, `SELECT * FROM counters WHERE id = ?`, "zz") }), db.ErrNoRows)
+	})
+}
+
+func TestConstraintKinds(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms(t), func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		ins := func(c counter) error {
+			return d.Write(ctx, func(tx *db.Tx) error { return tx.Insert(ctx, "counters", c) })
+		}
+		require.NoError(t, ins(counter{ID: "a", Lim: 1}))
+		require.True(t, db.IsUnique(ins(counter{ID: "a", Lim: 1})))
+		require.True(t, db.IsCheck(ins(counter{ID: "b", Used: 2, Lim: 1})))
+		err := d.Write(ctx, func(tx *db.Tx) error { _, err := tx.Exec(ctx, `INSERT INTO kids VALUES ('k', 'nobody')`); return err })
+		require.True(t, db.IsForeignKey(err), "%v", err)
+		require.Error(t, d.Read(ctx, func(tx *db.Tx) error { _, err := tx.Exec(ctx, `DELETE FROM counters`); return err }), "a reader cannot write")
+	})
+}
+
+// One slot, many takers: exactly the limit is given out, and a failing neighbour in the same batch takes nothing with it.
+func TestConditionalUpdateIsExactUnderRace(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms(t), func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { return tx.Insert(ctx, "counters", counter{ID: "q", Lim: 7}) }))
+		var won, committed atomic.Int64
+		var wg sync.WaitGroup
+		errFull := errors.New("full")
+		for range 60 {
+			wg.Go(func() {
+				err := d.Write(ctx, func(tx *db.Tx) error {
+					n, err := tx.Exec(ctx, `UPDATE counters SET used = used + 1 WHERE id = ? AND used + 1 <= lim`, "q")
+					if err != nil {
+						return err
+					}
+					if n == 0 {
+						return errFull
+					}
+					tx.OnCommit(func() { committed.Add(1) })
+					return nil
+				})
+				if err == nil {
+					won.Add(1)
+				} else {
+					require.ErrorIs(t, err, errFull)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 7, won.Load())
+		require.EqualValues(t, 7, committed.Load())
+	})
+}
+
+func TestPanicRollsBackAndReachesTheCaller(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms(t), func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		require.PanicsWithValue(t, "boom", func() {
+			d.Write(ctx, func(tx *db.Tx) error { //nolint:errcheck // it panics
+				if err := tx.Insert(ctx, "counters", counter{ID: "p", Lim: 1}); err != nil {
+					return err
+				}
+				panic("boom")
+			})
+		})
+		var n int
+		require.NoError(t, d.Read(ctx, func(tx *db.Tx) error { return tx.Get(ctx, &n, `SELECT COUNT(*) FROM counters`) }))
+		require.Zero(t, n)
+	})
+}
+
+func TestReopenKeepsAndCloseIsFinal(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "n.db")
+	d, err := db.Open(ctx, path)
+	require.NoError(t, err)
+	require.NoError(t, d.Migrate(ctx, rooms(t)...))
+	require.NoError(t, d.Write(ctx, func(tx *db.Tx) error {
+		return tx.Insert(ctx, "counters", counter{ID: "a", Lim: 1, At: db.At(time.Unix(9, 0))})
+	}))
+	require.NoError(t, d.Close())
+	require.NoError(t, d.Close())
+	require.ErrorIs(t, d.Write(ctx, func(*db.Tx) error { return nil }), db.ErrClosed)
+	d, err = db.Open(ctx, path)
+	require.NoError(t, err)
+	defer d.Close()
+	require.NoError(t, d.Migrate(ctx, rooms(t)...))
+	var n int
+	require.NoError(t, d.Read(ctx, func(tx *db.Tx) error { return tx.Get(ctx, &n, `SELECT COUNT(*) FROM counters`) }))
+	require.Equal(t, 1, n)
+}
+
+func BenchmarkWrite(b *testing.B) {
+	d := dbtest.SQLite(b, rooms(b)...)
+	ctx := context.Background()
+	require.NoError(b, d.Write(ctx, func(tx *db.Tx) error { return tx.Insert(ctx, "counters", counter{ID: "q", Lim: 1 << 40}) }))
+	b.SetParallelism(32)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			err := d.Write(ctx, func(tx *db.Tx) error {
+				_, err := tx.Exec(ctx, `UPDATE counters SET used = used + 1 WHERE id = ? AND used + 1 <= lim`, "q")
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,214 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jmoiron/sqlx"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Tx is one transaction, valid only inside the closure it was given to, on that goroutine.
+type Tx struct {
+	Dialect  Dialect
+	q        preparer
+	onCommit []func()
+}
+
+// preparer gives an executable statement for a query in the dialect's own placeholders; reusable says whether the text is
+// worth keeping prepared (expanded IN lists are not).
+type preparer interface {
+	stmt(ctx context.Context, query string, reusable bool) (s *sqlx.Stmt, release func(), err error)
+}
+
+var rebound sync.Map // query with ? → query with $n; bounded by the number of query texts in the program
+
+// bind expands slices and rewrites placeholders.
+func (t *Tx) bind(query string, args []any) (string, []any, bool, error) {
+	reusable := true
+	for _, a := range args {
+		if a == nil {
+			continue
+		}
+		if rt := reflect.TypeOf(a); rt.Kind() == reflect.Slice && rt.Elem().Kind() != reflect.Uint8 {
+			var err error
+			if query, args, err = sqlx.In(query, args...); err != nil {
+				return "", nil, false, err
+			}
+			reusable = false
+			break
+		}
+	}
+	if t.Dialect == SQLite {
+		return query, args, reusable, nil
+	}
+	if !reusable {
+		return sqlx.Rebind(sqlx.DOLLAR, query), args, false, nil
+	}
+	if q, ok := rebound.Load(query); ok {
+		return q.(string), args, true, nil
+	}
+	q := sqlx.Rebind(sqlx.DOLLAR, query)
+	rebound.Store(query, q)
+	return q, args, true, nil
+}
+
+func (t *Tx) prepare(ctx context.Context, query string, args []any) (*sqlx.Stmt, func(), []any, error) {
+	query, args, reusable, err := t.bind(query, args)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s, release, err := t.q.stmt(ctx, query, reusable)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%w in %q", err, query)
+	}
+	return s, release, args, nil
+}
+
+// Get scans the one row into dst: a pointer to a struct with `db` tags or to a single value. ErrNoRows if there is none.
+func (t *Tx) Get(ctx context.Context, dst any, query string, args ...any) error {
+	s, release, args, err := t.prepare(ctx, query, args)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.GetContext(ctx, dst, args...)
+}
+
+// Select scans all rows into dst, a pointer to a slice; no rows give an empty slice. An IN list that is empty must not be sent:
+// callers return early.
+func (t *Tx) Select(ctx context.Context, dst any, query string, args ...any) error {
+	s, release, args, err := t.prepare(ctx, query, args)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.SelectContext(ctx, dst, args...)
+}
+
+// Exec runs a statement and returns how many rows it touched.
+func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	s, release, args, err := t.prepare(ctx, query, args)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	res, err := s.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// NamedExec is Exec with `:name` placeholders taken from the `db` tags of arg.
+func (t *Tx) NamedExec(ctx context.Context, query string, arg any) (int64, error) {
+	q, args, err := sqlx.Named(query, arg)
+	if err != nil {
+		return 0, err
+	}
+	return t.Exec(ctx, q, args...)
+}
+
+// Insert writes one row of table from the `db` tags of row, a struct or a pointer to one.
+func (t *Tx) Insert(ctx context.Context, table string, row any) error {
+	_, err := t.NamedExec(ctx, insertText(table, reflect.TypeOf(row)), row)
+	return err
+}
+
+// Lock holds the named locks until the transaction ends. On SQLite the writer is alone anyway. Keys are taken in one order
+// whatever the caller's, so two transactions cannot deadlock on them.
+func (t *Tx) Lock(ctx context.Context, keys ...string) error {
+	if t.Dialect == SQLite {
+		return nil
+	}
+	sums := make([]int64, 0, len(keys))
+	for _, k := range keys {
+		h := fnv.New64a()
+		h.Write([]byte(k))
+		sums = append(sums, int64(h.Sum64()))
+	}
+	slices.Sort(sums)
+	for _, s := range slices.Compact(sums) {
+		if _, err := t.Exec(ctx, `SELECT pg_advisory_xact_lock(?)`, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OnCommit runs fn after the commit is durable, before Write returns, in the order given. fn must be short and must not use the
+// database; a crash between commit and fn loses the call, so only nudges and caches belong here.
+func (t *Tx) OnCommit(fn func()) { t.onCommit = append(t.onCommit, fn) }
+
+// IsUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
+func IsUnique(err error) bool {
+	return isConstraint(err, "23505", sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+}
+
+// IsForeignKey says whether err is a violated FOREIGN KEY constraint.
+func IsForeignKey(err error) bool {
+	return isConstraint(err, "23503", sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY)
+}
+
+// IsCheck says whether err is a violated CHECK constraint.
+func IsCheck(err error) bool { return isConstraint(err, "23514", sqlite3.SQLITE_CONSTRAINT_CHECK) }
+
+func isConstraint(err error, pg string, lite ...int) bool {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return pe.Code == pg
+	}
+	var le *sqlite.Error
+	return errors.As(err, &le) && slices.Contains(lite, le.Code())
+}
+
+var insertTexts sync.Map // insertKey → text
+
+type insertKey struct {
+	table string
+	row   reflect.Type
+}
+
+func insertText(table string, rt reflect.Type) string {
+	if rt.Kind() == reflect.Pointer {
+		rt = rt.Elem()
+	}
+	key := insertKey{table, rt}
+	if q, ok := insertTexts.Load(key); ok {
+		return q.(string)
+	}
+	var cols, vals string
+	for _, c := range columns(rt) {
+		if cols != "" {
+			cols, vals = cols+", ", vals+", "
+		}
+		cols, vals = cols+c, vals+":"+c
+	}
+	q := "INSERT INTO " + table + " (" + cols + ") VALUES (" + vals + ")"
+	insertTexts.Store(key, q)
+	return q
+}
+
+// columns lists the `db` tags of a row type, of embedded structs too.
+func columns(rt reflect.Type) []string {
+	var out []string
+	for i := range rt.NumField() {
+		f := rt.Field(i)
+		tag := f.Tag.Get("db")
+		switch {
+		case tag == "-":
+		case tag != "":
+			out = append(out, tag)
+		case f.Anonymous && f.Type.Kind() == reflect.Struct:
+			out = append(out, columns(f.Type)...)
+		}
+	}
+	return out
+}

@@ -1,0 +1,100 @@
+package hostapi
+
+import "time"
+
+// InstanceSpec is everything a host needs to make one server; it is stored as instances/<uuid>/spec.json and is enough to
+// start the guest again with no controller in reach.
+type InstanceSpec struct {
+	ServerID     string         `json:"server_id"`
+	ProjectID    string         `json:"project_id"`
+	UserID       string         `json:"user_id"`
+	Name         string         `json:"name"`
+	Hostname     string         `json:"hostname"`
+	Epoch        int64          `json:"epoch"`
+	VCPUs        int            `json:"vcpus"`
+	RAMMiB       int            `json:"ram_mib"`
+	RootGiB      int            `json:"root_gib"` // 0: as large as the image (or, for boot from volume, no local root)
+	EphemeralGiB int            `json:"ephemeral_gib"`
+	SwapMiB      int            `json:"swap_mib"`
+	Image        *ImageSpec     `json:"image,omitempty"` // nil for boot from volume
+	Volumes      []VolumeSpec   `json:"volumes,omitempty"`
+	NICs         []NICSpec      `json:"nics,omitempty"`
+	ConfigDrive  bool           `json:"config_drive"`
+	Metadata     GuestMetadata  `json:"metadata"`
+	Machine      MachineOptions `json:"machine"`
+}
+
+// MachineOptions are the hardware choices that image properties may make. Empty fields mean the driver's default.
+type MachineOptions struct {
+	DiskBus      string `json:"disk_bus,omitempty"`      // hw_disk_bus: virtio (default), scsi, ide, sata
+	VIFModel     string `json:"vif_model,omitempty"`     // hw_vif_model: virtio (default), e1000, e1000e, rtl8139
+	Firmware     string `json:"firmware,omitempty"`      // hw_firmware_type: bios (default), uefi
+	CmdlineExtra string `json:"cmdline_extra,omitempty"` // os_command_line, only with a kernel
+}
+
+// ImageSpec names the image bytes a root disk is made from.
+type ImageSpec struct {
+	ID           string     `json:"id"`
+	DiskFormat   string     `json:"disk_format"` // raw or qcow2 (also ami with Kernel/Ramdisk: raw bytes)
+	SizeBytes    int64      `json:"size_bytes"`
+	VirtualBytes int64      `json:"virtual_bytes"` // 0 if unknown
+	SHA512       string     `json:"sha512"`        // hex; checked once when the image enters the host's cache
+	Kernel       *ImageSpec `json:"kernel,omitempty"`
+	Ramdisk      *ImageSpec `json:"ramdisk,omitempty"`
+}
+
+// VolumeSpec is one attached volume as the host must connect it.
+type VolumeSpec struct {
+	VolumeID     string `json:"volume_id"`
+	AttachmentID string `json:"attachment_id"`
+	Path         string `json:"path"`   // file backend: absolute path on this host
+	Format       string `json:"format"` // raw or qcow2
+	SizeGiB      int    `json:"size_gib"`
+	BootIndex    int    `json:"boot_index"` // 0 = root disk, -1 = not bootable
+	Device       string `json:"device"`     // /dev/vdb: a name for display; the guest sees Serial
+	ReadOnly     bool   `json:"read_only"`
+	DiskBus      string `json:"disk_bus,omitempty"`
+}
+
+// NICSpec is one network interface of a guest. Address state (fixed IPs, security) lives in the PortSpec of the same id.
+type NICSpec struct {
+	PortID  string      `json:"port_id"`
+	Port    PortSpec    `json:"port"`    // as known when the command was written; a newer NetworkDocument updates it
+	Network NetworkSpec `json:"network"` // likewise
+	Tag     string      `json:"tag,omitempty"`
+}
+
+// GuestMetadata is what config drive and 169.254.169.254 show to the guest beyond the network.
+type GuestMetadata struct {
+	AvailabilityZone string            `json:"availability_zone"`
+	UserData         []byte            `json:"user_data,omitempty"`   // decoded bytes
+	PublicKeys       map[string]string `json:"public_keys,omitempty"` // keypair name → OpenSSH public key
+	Meta             map[string]string `json:"meta,omitempty"`
+	AdminPass        string            `json:"admin_pass,omitempty"`
+	Personality      []File            `json:"personality,omitempty"`
+	LaunchIndex      int               `json:"launch_index"`
+	ReservationID    string            `json:"reservation_id"`
+	InstanceType     string            `json:"instance_type"` // flavor name
+	ImageID          string            `json:"image_id"`
+	LaunchedAt       time.Time         `json:"launched_at"`
+	SecurityGroups   []string          `json:"security_groups,omitempty"`
+}
+
+// File is one injected file (personality); only the config drive and metadata carry it.
+type File struct {
+	Path     string `json:"path"`
+	Contents []byte `json:"contents"`
+}
+
+// PowerState is Nova's numbering (0 NOSTATE, 1 RUNNING, 3 PAUSED, 4 SHUTDOWN, 6 CRASHED, 7 SUSPENDED).
+type PowerState int
+
+// The power states, with Nova's numbers.
+const (
+	PowerNone      PowerState = 0
+	PowerRunning   PowerState = 1
+	PowerPaused    PowerState = 3
+	PowerShutdown  PowerState = 4
+	PowerCrashed   PowerState = 6
+	PowerSuspended PowerState = 7
+)
