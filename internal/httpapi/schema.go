@@ -1,0 +1,180 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"nephos/internal/fault"
+)
+
+// Schemas are JSON schemas (draft 2020-12 by default) by the microversion that brought them, oldest first. The one in force is the newest that is not
+// newer than the request; an empty JSON means "no schema from here on".
+type Schemas []Schema
+
+// Schema is one version of a body's or query's schema.
+type Schema struct {
+	Since Version
+	JSON  string
+}
+
+type compiled struct {
+	since           Version
+	strict, lenient *jsonschema.Schema
+}
+
+func (s Schemas) compile(name string) ([]compiled, error) {
+	var out []compiled
+	for i, v := range s {
+		c := compiled{since: v.Since}
+		if v.JSON != "" {
+			var err error
+			if c.strict, err = compileOne(fmt.Sprintf("mem://%s-%d", name, i), v.JSON, false); err != nil {
+				return nil, err
+			}
+			if c.lenient, err = compileOne(fmt.Sprintf("mem://%s-%d-lenient", name, i), v.JSON, true); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func compileOne(url, text string, lenient bool) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("schema %s: %w", url, err)
+	}
+	if lenient {
+		dropAdditional(doc)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource(url, doc); err != nil {
+		return nil, err
+	}
+	return c.Compile(url)
+}
+
+// dropAdditional removes every "additionalProperties": false.
+func dropAdditional(doc any) {
+	switch v := doc.(type) {
+	case map[string]any:
+		if v["additionalProperties"] == false {
+			delete(v, "additionalProperties")
+		}
+		for _, x := range v {
+			dropAdditional(x)
+		}
+	case []any:
+		for _, x := range v {
+			dropAdditional(x)
+		}
+	}
+}
+
+func pick(all []compiled, v Version, lenient bool) *jsonschema.Schema {
+	var out *jsonschema.Schema
+	for _, c := range all {
+		if v.AtLeast(c.since) {
+			out = c.strict
+			if lenient {
+				out = c.lenient
+			}
+		}
+	}
+	return out
+}
+
+// parseJSON reads exactly one JSON value.
+func parseJSON(b []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if d.More() {
+		return nil, fmt.Errorf("data after the JSON value")
+	}
+	return v, nil
+}
+
+var english = message.NewPrinter(language.English)
+
+// validate turns a schema violation into a 400 that names the field, its value and the reason in OpenStack's form.
+func validate(s *jsonschema.Schema, doc any, query bool) error {
+	if s == nil {
+		return nil
+	}
+	err := s.Validate(doc)
+	if err == nil {
+		return nil
+	}
+	ve, ok := err.(*jsonschema.ValidationError)
+	if !ok {
+		return err
+	}
+	leaf := deepest(ve)
+	reason := leaf.ErrorKind.LocalizedString(english)
+	path := strings.Join(leaf.InstanceLocation, ".")
+	if path == "" {
+		return fault.Invalid("", "Invalid input: %s", reason)
+	}
+	value, _ := json.Marshal(at(doc, leaf.InstanceLocation))
+	if len(value) > 200 {
+		value = append(value[:200:200], "…"...)
+	}
+	if query {
+		return fault.Invalid(path, "Invalid input for query parameters %s. Value: %s. %s", leaf.InstanceLocation[0], value, reason)
+	}
+	return fault.Invalid(path, "Invalid input for field/attribute %s. Value: %s. %s", leaf.InstanceLocation[len(leaf.InstanceLocation)-1], value, reason)
+}
+
+// deepest picks the violation with the longest path: of several alternatives the one that fits furthest is what the user meant.
+func deepest(e *jsonschema.ValidationError) *jsonschema.ValidationError {
+	best := e
+	var leaves []*jsonschema.ValidationError
+	var walk func(*jsonschema.ValidationError)
+	walk = func(x *jsonschema.ValidationError) {
+		if len(x.Causes) == 0 {
+			leaves = append(leaves, x)
+		}
+		for _, c := range x.Causes {
+			walk(c)
+		}
+	}
+	walk(e)
+	sort.SliceStable(leaves, func(i, j int) bool {
+		return len(leaves[i].InstanceLocation) > len(leaves[j].InstanceLocation)
+	})
+	if len(leaves) > 0 {
+		best = leaves[0]
+	}
+	return best
+}
+
+func at(doc any, path []string) any {
+	for _, p := range path {
+		switch v := doc.(type) {
+		case map[string]any:
+			doc = v[p]
+		case []any:
+			var i int
+			if _, err := fmt.Sscan(p, &i); err != nil || i < 0 || i >= len(v) {
+				return nil
+			}
+			doc = v[i]
+		default:
+			return nil
+		}
+	}
+	return doc
+}
