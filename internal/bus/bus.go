@@ -1,0 +1,233 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"nephos/internal/fault"
+)
+
+// MaxPayload bounds one message, in bytes.
+const MaxPayload = 8 << 20
+
+// Config says where the bus is.
+type Config struct {
+	Name   string // of this client, for the server's log
+	URL    string // join this server; empty: start one in this process
+	Listen string // host:port for other processes when the server is ours; empty: none can join
+	Token  string // shared secret of all clients that come through a socket
+	Log    *slog.Logger
+}
+
+// Bus is a connection, and the server behind it when it was started here.
+type Bus struct {
+	conn *nats.Conn
+	srv  *server.Server
+	log  *slog.Logger
+
+	ctx    context.Context // of all handlers; ended by Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // handlers under way
+	mu     sync.Mutex
+	closed bool // guards wg against an Add after Wait
+}
+
+// Open starts or joins the bus.
+func Open(cfg Config) (*Bus, error) {
+	b := &Bus{log: cfg.Log}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	opts := []nats.Option{nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Token(cfg.Token),
+		nats.RetryOnFailedConnect(true), nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			b.log.Warn("bus", "err", err)
+		})}
+	url := cfg.URL
+	if url == "" {
+		srv, err := startServer(cfg)
+		if err != nil {
+			return nil, err
+		}
+		b.srv, url = srv, srv.ClientURL()
+		opts = append(opts, nats.InProcessServer(srv))
+	}
+	conn, err := nats.Connect(url, opts...)
+	if err != nil {
+		if b.srv != nil {
+			b.srv.Shutdown()
+		}
+		return nil, fmt.Errorf("connect to the bus at %s: %w", url, err)
+	}
+	b.conn = conn
+	return b, nil
+}
+
+func startServer(cfg Config) (*server.Server, error) {
+	o := &server.Options{ServerName: "nephos", NoLog: true, NoSigs: true, DontListen: true, MaxPayload: MaxPayload, Authorization: cfg.Token,
+		MaxPending: 256 << 20, WriteDeadline: 30 * time.Second, JetStream: false}
+	if cfg.Listen != "" {
+		host, port, err := net.SplitHostPort(cfg.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("bus listen address %q: %w", cfg.Listen, err)
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			return nil, fmt.Errorf("bus listen port %q: %w", port, err)
+		}
+		o.DontListen, o.Host, o.Port = false, host, n
+	}
+	srv, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("bus server: %w", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		srv.Shutdown()
+		return nil, fmt.Errorf("bus server does not get ready on %q (is the port taken?)", cfg.Listen)
+	}
+	return srv, nil
+}
+
+// Publish sends v and does not wait.
+func (b *Bus) Publish(subject string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return b.conn.Publish(subject, data)
+}
+
+// envelope is a reply: the answer or an error in words.
+type envelope struct {
+	OK  json.RawMessage `json:"ok,omitempty"`
+	Raw []byte          `json:"raw,omitempty"`
+	Err string          `json:"err,omitempty"`
+}
+
+// Request asks and waits for one answer until ctx ends. fault.KindUnavailable: nobody listens there, or the bus is away; any other
+// error is the handler's own words. out may be nil, or a *[]byte for a handler that answers with bytes.
+func (b *Bus) Request(ctx context.Context, subject string, in, out any) error {
+	data, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	msg, err := b.conn.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		return fault.Unavailable("no answer on %s", subject).WithCause(err)
+	}
+	var e envelope
+	if err := json.Unmarshal(msg.Data, &e); err != nil {
+		return fmt.Errorf("reply on %s: %w", subject, err)
+	}
+	if e.Err != "" {
+		return fault.Conflict("%s", e.Err)
+	}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = e.Raw
+		return nil
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(e.OK, out)
+}
+
+// Limit is how many messages of one subscription are handled at once; more wait in the connection's buffer.
+const Limit = 256
+
+// Handle answers requests on subject. A queue name shares the work among all who use it; "" gives everyone a copy. The value
+// returned is the reply ([]byte travels as it is); for a published message it is dropped.
+func (b *Bus) Handle(subject, queue string, fn func(ctx context.Context, data []byte) (any, error)) error {
+	slots := make(chan struct{}, Limit)
+	cb := func(m *nats.Msg) {
+		b.mu.Lock()
+		if b.closed {
+			b.mu.Unlock()
+			return
+		}
+		b.wg.Add(1)
+		b.mu.Unlock()
+		slots <- struct{}{}
+		go func() {
+			defer b.wg.Done()
+			defer func() { <-slots }()
+			b.answer(m, fn)
+		}()
+	}
+	sub, err := b.conn.QueueSubscribe(subject, queue, cb)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return err
+	}
+	return b.conn.Flush()
+}
+
+func (b *Bus) answer(m *nats.Msg, fn func(ctx context.Context, data []byte) (any, error)) {
+	v, err := fn(b.ctx, m.Data)
+	if m.Reply == "" {
+		if err != nil {
+			b.log.Warn("message not handled", "subject", m.Subject, "err", err)
+		}
+		return
+	}
+	var e envelope
+	switch raw, isRaw := v.([]byte); {
+	case err != nil:
+		e.Err = err.Error()
+	case isRaw:
+		e.Raw = raw
+	default:
+		if e.OK, err = json.Marshal(v); err != nil {
+			e.Err = err.Error()
+		}
+	}
+	data, err := json.Marshal(e)
+	if err == nil {
+		err = m.Respond(data)
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		b.log.Warn("reply not sent", "subject", m.Subject, "err", err)
+	}
+}
+
+// Addr is where other processes can join, "" when they cannot.
+func (b *Bus) Addr() string {
+	if b.srv == nil {
+		return ""
+	}
+	if a := b.srv.Addr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// Close ends the handlers' context, waits for them and closes the connection (and our server). It may be called twice.
+func (b *Bus) Close() {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return
+	}
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.wg.Wait()
+	b.conn.Close()
+	if b.srv != nil {
+		b.srv.Shutdown()
+		b.srv.WaitForShutdown()
+	}
+}
