@@ -24,6 +24,7 @@ import (
 
 // store is a Source with scripted behaviour.
 type store struct {
+	mu      sync.Mutex
 	data    map[string][]byte
 	fetches atomic.Int32
 	gate    chan struct{} // when set, Fetch waits for it half way, or for ctx
@@ -31,7 +32,9 @@ type store struct {
 
 func (s *store) Fetch(ctx context.Context, id string, w io.Writer) error {
 	s.fetches.Add(1)
+	s.mu.Lock()
 	b, ok := s.data[id]
+	s.mu.Unlock()
 	if !ok {
 		return fault.NotFound("image %s has no data", id)
 	}
@@ -47,6 +50,12 @@ func (s *store) Fetch(ctx context.Context, id string, w io.Writer) error {
 	}
 	_, err := w.Write(b[len(b)/2:])
 	return err
+}
+
+func (s *store) put(id string, b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data[id] = b
 }
 
 type linkStore struct {
@@ -159,7 +168,7 @@ func TestRefusals(t *testing.T) {
 	if fault.KindOf(err) != fault.KindNotFound {
 		t.Errorf("a missing kernel: %v %v", set, err)
 	}
-	s.data["k"] = []byte("kernel")
+	s.put("k", []byte("kernel"))
 	spec := rawSpec("good", good)
 	spec.Kernel = &hostapi.ImageSpec{ID: "k", DiskFormat: "aki"}
 	if set, err := c.GetSet(t.Context(), spec); err != nil || set.Kernel == nil || set.Kernel.Path != c.Path("k") || set.Ramdisk != nil {
@@ -196,7 +205,8 @@ func TestCallersThatGiveUp(t *testing.T) {
 		t.Fatal("the other caller suffered:", err)
 	}
 
-	s.data["j"], s.gate = data, make(chan struct{})
+	s.put("j", data)
+	s.gate = make(chan struct{})
 	ctx3, stop3 := context.WithCancel(t.Context())
 	ch := make(chan error, 1)
 	go func() { _, err := c.Get(ctx3, rawSpec("j", data)); ch <- err }()
@@ -264,7 +274,7 @@ func TestEviction(t *testing.T) {
 		}
 		defer c.Close()
 		for _, id := range []string{"a", "b", "c", "d"} {
-			s.data[id] = bytes.Repeat([]byte(id), 1<<20)
+			s.put(id, bytes.Repeat([]byte(id), 1<<20))
 			if _, err := c.Get(t.Context(), rawSpec(id, s.data[id])); err != nil {
 				t.Fatal(err)
 			}
