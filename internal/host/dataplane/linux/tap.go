@@ -1,0 +1,86 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"nephos/internal/fault"
+)
+
+// tapFlags are the flags of every open: QEMU asks the device for them and uses the virtio header for checksum offload.
+const tapFlags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
+
+// openTap attaches to the tap of that name in the namespace, making it if it is missing.
+func (n *namespace) openTap(name string) (*os.File, error) {
+	var f *os.File
+	err := n.do(func() error { // a tap belongs to the namespace of the thread that opened /dev/net/tun
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fault.Unavailable("/dev/net/tun cannot be opened").WithCause(err)
+		}
+		req, err := unix.NewIfreq(name)
+		if err == nil {
+			req.SetUint16(tapFlags)
+			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+		}
+		if err != nil {
+			unix.Close(fd)
+			return err
+		}
+		f = os.NewFile(uintptr(fd), "/dev/net/tun:"+name)
+		return nil
+	})
+	return f, err
+}
+
+// createTap makes a tap that stays when its file is closed. A crash before TUNSETPERSIST leaves nothing.
+func (n *namespace) createTap(name string) error {
+	f, err := n.openTap(name)
+	if err != nil {
+		return fmt.Errorf("tap %s: %w", name, err)
+	}
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ioctl error
+	if err := raw.Control(func(fd uintptr) { ioctl = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1) }); err != nil {
+		return err
+	}
+	if ioctl != nil {
+		return fmt.Errorf("tap %s: keeping it: %w", name, ioctl)
+	}
+	return nil
+}
+
+// OpenTap implements dataplane.Plane. It looks at the device itself, not at the last document, so that it works right after a restart.
+func (p *Plane) OpenTap(ctx context.Context, portID string) (*os.File, error) {
+	ns, err := openNamespace(p.cfg.fabricName())
+	if err != nil {
+		return nil, err
+	}
+	defer ns.close()
+	links, err := ns.links()
+	if err != nil {
+		return nil, err
+	}
+	for name, l := range links {
+		if o, ok := parseAlias(l.Attrs().Alias); !ok || o.kind != "port" || o.id != portID {
+			continue
+		}
+		if l.Type() != "tuntap" && l.Type() != "tun" {
+			return nil, fault.Conflict("port %s is the device %s of type %s, not a tap", portID, name, l.Type())
+		}
+		f, err := ns.openTap(name)
+		if errors.Is(err, unix.EBUSY) {
+			return nil, fault.Conflict("the tap of port %s is held by another process", portID).WithCause(err)
+		}
+		return f, err
+	}
+	return nil, fault.NotFound("port %s has no tap on this host", portID)
+}
