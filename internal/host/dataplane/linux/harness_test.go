@@ -317,3 +317,26 @@ func (n *namespace) out(t testing.TB, argv ...string) string {
 	}
 	return s
 }
+
+// join lays a cable between two namespaces.
+func join(t testing.TB, a *namespace, cidrA string, b *namespace, cidrB string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "uplink"
+	if err := a.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "uplink", PeerNamespace: netlink.NsFd(b.fd)}); err != nil {
+		t.Fatal(err)
+	}
+	for ns, cidr := range map[*namespace]string{a: cidrA, b: cidrB} {
+		l, err := ns.LinkByName("uplink")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr, _ := netlink.ParseAddr(cidr)
+		if err := ns.AddrAdd(l, addr); err != nil {
+			t.Fatal(err)
+		}
+		if err := ns.LinkSetUp(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -209,8 +209,11 @@ func (s *services) close() error {
 		sv.close()
 		delete(s.byNet, id)
 	}
-	err := s.http.Close()
+	err := s.http.Close() // ends connections too; the listeners it knows are closed already
 	s.loops.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
 	return err
 }
 
