@@ -135,7 +135,7 @@ func TestMounted(t *testing.T) {
 	os.Mkdir(at, 0o700)
 	for _, options := range []string{"loop,ro", "loop,ro,norock"} { // Rock Ridge, then Joliet
 		if out, err := run("mount", "-t", "iso9660", "-o", options, path, at); err != nil {
-			t.Skipf("needs loop mounts: %v: %s", err, out)
+			t.Skipf("needs loop mounts of iso9660, which this kernel refuses: %v: %s", err, out)
 		}
 		got := map[string][]byte{}
 		err := filepath.WalkDir(at, func(p string, d fs.DirEntry, err error) error {
