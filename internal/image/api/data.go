@@ -1,0 +1,173 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"nephos/internal/fault"
+	"nephos/internal/httpapi"
+	"nephos/internal/image"
+)
+
+const (
+	octets = "application/octet-stream"
+
+	// idle is how long a client may send or take nothing before its transfer is broken off.
+	idle = 2 * time.Minute
+
+	// After a refusal this much more of the body is read and thrown away, so that a client that reads the answer only after sending finds
+	// it instead of a reset connection.
+	drainBytes = 256 << 20
+	drainTime  = 20 * time.Second
+)
+
+// upload is PUT /images/{id}/file.
+func (s *server) upload(r *httpapi.Request) (any, error) {
+	return s.receive(r, func(img image.Image, body io.Reader, size int64) error {
+		return s.svc.Upload(r.Context(), r.Creds, img.ID, body, size)
+	})
+}
+
+// stage is PUT /images/{id}/stage.
+func (s *server) stage(r *httpapi.Request) (any, error) {
+	return s.receive(r, func(img image.Image, body io.Reader, size int64) error {
+		return s.svc.Stage(r.Context(), r.Creds, img.ID, body, size)
+	})
+}
+
+func (s *server) receive(r *httpapi.Request, take func(image.Image, io.Reader, int64) error) (any, error) {
+	body := &patientReader{r: r.Body, control: http.NewResponseController(r.W)}
+	err := s.accept(r, body, take)
+	if err != nil {
+		body.drain()
+	}
+	return nil, err
+}
+
+func (s *server) accept(r *httpapi.Request, body io.Reader, take func(image.Image, io.Reader, int64) error) error {
+	if mediaType(r) != octets {
+		return fault.New(fault.KindUnsupported, "Unsupported Content-Type %q: image data is sent as %s.", r.Header.Get("Content-Type"), octets)
+	}
+	img, err := s.visible(r, "upload_image")
+	if err != nil {
+		return err
+	}
+	size := r.ContentLength
+	if told := r.Header.Get("X-Openstack-Image-Size"); told != "" {
+		n, err := strconv.ParseInt(told, 10, 64)
+		if err != nil || n < 0 || size >= 0 && size != n {
+			return fault.Invalid("x-openstack-image-size", "the header x-openstack-image-size %q does not fit the data", told)
+		}
+		size = n
+	}
+	return take(img, body, size)
+}
+
+// patientReader moves the connection's read deadline along while bytes come.
+type patientReader struct {
+	r       io.Reader
+	control *http.ResponseController
+	set     time.Time
+	ended   bool
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	if now := time.Now(); now.Sub(p.set) > idle/8 {
+		p.set = now
+		if err := p.control.SetReadDeadline(now.Add(idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return 0, err
+		}
+	}
+	n, err := p.r.Read(b)
+	if err != nil {
+		p.ended = true
+		p.control.SetReadDeadline(time.Time{}) //nolint:errcheck // else the server's own watch for a closed connection would run into it
+	}
+	return n, err
+}
+
+func (p *patientReader) drain() {
+	if p.ended {
+		return
+	}
+	p.control.SetReadDeadline(time.Now().Add(drainTime)) //nolint:errcheck // without deadlines the bound on bytes is left
+	io.CopyN(io.Discard, p.r, drainBytes)                //nolint:errcheck // nobody wants these bytes
+}
+
+// download is GET /images/{id}/file: 204 without data, 206 for one range, 403 for a deactivated image unless the caller is admin.
+func (s *server) download(r *httpapi.Request) (any, error) {
+	img, err := s.visible(r, "download_image")
+	if err != nil {
+		return nil, err
+	}
+	if img.Status == image.Deactivated && !r.Creds.IsAdmin() {
+		return nil, fault.Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+	}
+	if !img.Status.HasData() {
+		return &httpapi.Response{Status: http.StatusNoContent}, nil
+	}
+	blob, _, err := s.svc.Open(r.Context(), img.ID)
+	if errors.Is(err, image.ErrNoBytes) { // deleted since, or taken away from outside
+		return nil, fault.NotFound("The data of image %s could not be found.", img.ID).WithCause(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	h := r.W.Header()
+	h.Set("Content-Type", octets)
+	if img.MD5 != "" && r.Header.Get("Range") == "" {
+		h.Set("Content-Md5", img.MD5)
+	}
+	h.Set("Etag", `"`+img.SHA512+`"`)
+	control := http.NewResponseController(r.W)
+	defer control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection may serve other requests
+	http.ServeContent(&patientWriter{ResponseWriter: r.W, control: control}, r.Request, "", time.Time{}, blob)
+	return nil, nil
+}
+
+// patientWriter moves the connection's write deadline along while bytes go.
+type patientWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	set     time.Time
+}
+
+func (p *patientWriter) Write(b []byte) (int, error) {
+	if now := time.Now(); now.Sub(p.set) > idle/8 {
+		p.set = now
+		if err := p.control.SetWriteDeadline(now.Add(idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return 0, err
+		}
+	}
+	return p.ResponseWriter.Write(b)
+}
+
+// importStaged is POST /images/{id}/import with the method glance-direct.
+func (s *server) importStaged(r *httpapi.Request) (any, error) {
+	var body struct {
+		Method struct {
+			Name string `json:"name"`
+		} `json:"method"`
+	}
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	switch body.Method.Name {
+	case importMethods:
+	case "":
+		return nil, fault.Invalid("method", "Import request requires a 'name' in 'method'")
+	case "web-download", "copy-image", "glance-download":
+		return nil, fault.Invalid("method", "Import method %s is not enabled here; %s is.", body.Method.Name, importMethods)
+	default:
+		return nil, fault.Invalid("method", "Unknown import method name '%s'.", body.Method.Name)
+	}
+	img, err := s.visible(r, "modify_image")
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.svc.Import(r.Context(), r.Creds, img.ID)
+}

@@ -1,0 +1,317 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"nephos/internal/db"
+	"nephos/internal/diskformat"
+	"nephos/internal/fault"
+	"nephos/internal/policy"
+)
+
+// settleTime bounds what an upload still does to the row and the store when its caller has gone.
+const settleTime = 30 * time.Second
+
+// freeEvery is how many bytes pass between two looks at the free space.
+const freeEvery = 64 << 20
+
+// Upload gives a queued image its bytes and makes it active. size is what the sender announced, -1 if nothing; other bytes than announced are
+// refused. The image is queued again after any failure. 409 when it is not queued, 400 without formats or when the bytes are not of
+// the declared format or need other files, 413 above the size cap or the free space, 410 when it was deleted meanwhile.
+func (s *Service) Upload(ctx context.Context, creds *policy.Credentials, id string, r io.Reader, size int64) (err error) {
+	img, err := s.claim(ctx, creds, id, Saving, size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = s.requeue(ctx, img, err)
+		}
+	}()
+	sum, err := s.ingest(ctx, img, r, size)
+	if err != nil {
+		return err
+	}
+	info, err := s.inspectPart(ctx, img)
+	if err != nil {
+		return err
+	}
+	if err := s.store.Publish(ctx, id, img.uploadID); err != nil {
+		return err
+	}
+	return s.settle(ctx, img, func(i *Image) {
+		i.Status, i.uploadID, i.uploadNode = Active, "", ""
+		i.SizeBytes, i.MD5, i.SHA512, i.VirtualBytes = sum.size, sum.md5, sum.sha512, info.VirtualBytes
+	})
+}
+
+// Stage takes a queued image's bytes without looking into them, to be imported later: status uploading.
+func (s *Service) Stage(ctx context.Context, creds *policy.Credentials, id string, r io.Reader, size int64) (err error) {
+	img, err := s.claim(ctx, creds, id, Uploading, size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = s.requeue(ctx, img, err)
+		}
+	}()
+	sum, err := s.ingest(ctx, img, r, size)
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, img, func(i *Image) {
+		i.staged, i.SizeBytes, i.MD5, i.SHA512 = true, sum.size, sum.md5, sum.sha512
+	})
+}
+
+// Import makes staged bytes the image's own (Glance's method glance-direct): checked as Upload checks them, active when it returns.
+// 409 unless bytes are wholly staged. When the bytes are refused the image is queued again and the staged bytes are gone.
+func (s *Service) Import(ctx context.Context, creds *policy.Credentials, id string) (err error) {
+	var img Image
+	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		img, err = owned(ctx, tx, creds, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := img.formatsSet(); err != nil {
+		return err
+	}
+	if img.Status != Uploading || !img.staged {
+		return fault.Conflict("Image %s needs to be staged before 'glance-direct' method can be used: its status is %s", id, img.Status)
+	}
+	info, err := s.inspectPart(ctx, img)
+	if err != nil {
+		if fault.KindOf(err) == fault.KindInvalid {
+			return s.requeue(ctx, img, err)
+		}
+		return err
+	}
+	// A crash after this line leaves published bytes of a row that is still uploading and staged: a repeated import goes on from there.
+	if err := s.store.Publish(ctx, id, img.uploadID); err != nil {
+		return err
+	}
+	return s.settle(ctx, img, func(i *Image) {
+		i.Status, i.uploadID, i.uploadNode, i.staged, i.VirtualBytes = Active, "", "", false, info.VirtualBytes
+	})
+}
+
+func (i *Image) formatsSet() error {
+	for _, x := range []struct{ field, value string }{{"disk_format", i.DiskFormat}, {"container_format", i.ContainerFormat}} {
+		if x.value == "" {
+			return fault.Invalid(x.field, "Properties disk_format, container_format must be set prior to saving data: %s of image %s is not set.", x.field, i.ID)
+		}
+	}
+	return nil
+}
+
+// claim takes a queued row for one new upload.
+func (s *Service) claim(ctx context.Context, creds *policy.Credentials, id string, to Status, size int64) (Image, error) {
+	if err := s.roomFor(ctx, id, 0, size); err != nil {
+		return Image{}, err
+	}
+	word := strings.ReplaceAll(uuid.NewString(), "-", "")
+	return s.change(ctx, creds, id, func(img *Image) error {
+		if to == Saving {
+			if err := img.formatsSet(); err != nil {
+				return err
+			}
+		}
+		if !img.Status.CanBecome(to) {
+			return fault.Conflict("Image %s is in status %s; data can be uploaded only while it is queued", id, img.Status)
+		}
+		img.Status, img.uploadID, img.uploadNode, img.staged = to, word, s.cfg.Node, false
+		return nil
+	})
+}
+
+// roomFor refuses what the size cap or the free space does not allow: have bytes have been written, want (-1: unknown) are announced.
+func (s *Service) roomFor(ctx context.Context, id string, have, want int64) error {
+	if most := s.cfg.MaxBytes; most > 0 && want > most {
+		return tooLarge(id, most)
+	}
+	free, err := s.store.Free(ctx)
+	if err != nil {
+		return fault.Unavailable("the image store cannot be reached").WithCause(err)
+	}
+	if free < 0 {
+		return nil
+	}
+	if need := max(want-have, 1); need > free {
+		if want < 0 {
+			return fault.TooLarge("There is not enough disk space on the image storage media for image %s: %d bytes are free.", id, free)
+		}
+		return fault.TooLarge("There is not enough disk space on the image storage media for image %s: %d bytes are needed, %d are free.", id, need, free)
+	}
+	return nil
+}
+
+func tooLarge(id string, most int64) error {
+	return fault.TooLarge("Image %s exceeds the maximum image size of %d bytes.", id, most)
+}
+
+// ingest streams into the upload's part and makes it durable. Nothing is published.
+func (s *Service) ingest(ctx context.Context, img Image, r io.Reader, size int64) (digests, error) {
+	part, err := s.store.Create(ctx, img.ID, img.uploadID)
+	if err != nil {
+		return digests{}, s.storeFault(img.ID, err)
+	}
+	defer part.Close()
+	most := int64(-1)
+	if s.cfg.MaxBytes > 0 {
+		most = s.cfg.MaxBytes
+	}
+	seenAt, looked := int64(0), false
+	sum, err := copyHashed(ctx, part, r, most, func(ins *diskformat.Inspector, n int64) error {
+		if !looked && ins.HeadSeen() {
+			looked = true
+			if err := img.early(ins.Info()); err != nil {
+				return err
+			}
+		}
+		if n-seenAt >= freeEvery {
+			seenAt = n
+			return s.roomFor(ctx, img.ID, n, -1)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errTooLarge):
+		return digests{}, tooLarge(img.ID, most)
+	case err != nil:
+		return digests{}, s.storeFault(img.ID, err)
+	case size >= 0 && sum.size != size:
+		return digests{}, fault.Invalid("", "Size of uploaded data (%d bytes) differs from the size announced (%d bytes) for image %s.", sum.size, size, img.ID)
+	}
+	if err := part.Seal(); err != nil {
+		return digests{}, s.storeFault(img.ID, err)
+	}
+	return sum, nil
+}
+
+func (s *Service) storeFault(id string, err error) error {
+	var src *sourceError
+	switch {
+	case errors.Is(err, ErrStoreFull):
+		return fault.TooLarge("There is not enough disk space on the image storage media for image %s.", id).WithCause(err)
+	case errors.As(err, &src):
+		return fault.Invalid("", "the data of image %s broke off before its end", id).WithCause(src.err)
+	}
+	return err
+}
+
+// inspected says whether the bytes must be what disk_format says. In other containers than a bare disk (an OVA is a tar) they are not.
+func (i *Image) inspected() bool { return bootable[i.ContainerFormat] }
+
+// early refuses after the first bytes what can no longer become right, so that a client need not send the rest. Problems of the header are
+// left to the end: only the whole size tells whether a table lies outside the file. A fixed VHD shows only at its end.
+func (i *Image) early(info diskformat.Info) error {
+	if i.Status != Saving || !i.inspected() || i.DiskFormat == "vhd" {
+		return nil
+	}
+	info.Problem = ""
+	return diskformat.Check(i.DiskFormat, info)
+}
+
+// inspectPart looks into the sealed part, or, where an earlier import died after publishing, into the published bytes.
+func (s *Service) inspectPart(ctx context.Context, img Image) (diskformat.Info, error) {
+	b, err := s.store.OpenPart(ctx, img.ID, img.uploadID)
+	if errors.Is(err, ErrNoBytes) && img.staged {
+		b, err = s.store.Open(ctx, img.ID)
+	}
+	if err != nil {
+		return diskformat.Info{}, fmt.Errorf("inspect image %s: %w", img.ID, err)
+	}
+	defer b.Close()
+	if !img.inspected() {
+		return diskformat.Info{}, nil
+	}
+	info, err := diskformat.Inspect(b, b.Size())
+	if err != nil {
+		return info, err
+	}
+	return info, diskformat.Check(img.DiskFormat, info)
+}
+
+// settle changes the row if it still belongs to the upload. If it does not, the image was deleted meanwhile (or taken back): the bytes go, and
+// the answer is 410.
+func (s *Service) settle(ctx context.Context, img Image, fn func(*Image)) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	_, err := s.change(ctx, nil, img.ID, func(i *Image) error {
+		if i.uploadID != img.uploadID {
+			return gone(img.ID)
+		}
+		fn(i)
+		return nil
+	})
+	if fault.IsNotFound(err) {
+		err = gone(img.ID)
+	}
+	if fault.KindOf(err) == fault.KindGone {
+		s.lost(ctx, img)
+	}
+	return err
+}
+
+func gone(id string) error {
+	return fault.New(fault.KindGone, "Image %s could not be found after upload. The image may have been deleted during the upload.", id)
+}
+
+// lost removes the bytes of an upload whose row went away. Published bytes go only if no other upload of the row has put them there.
+func (s *Service) lost(ctx context.Context, img Image) {
+	err := s.store.Discard(ctx, img.ID, img.uploadID)
+	if _, lerr := s.fresh(ctx, img.ID); fault.IsNotFound(lerr) {
+		err = errors.Join(err, s.store.Remove(ctx, img.ID))
+	}
+	if err != nil {
+		s.log.Error("bytes of a lost upload not removed; the next start tries again", "image", img.ID, "err", err)
+	}
+}
+
+// requeue ends a failed upload: the bytes go, the row is queued again, and the cause is returned. Published bytes are touched only while the
+// row is still this upload's, for then nobody else can have published. A crash in between leaves a part, or bytes whose row is not active:
+// Recover collects both.
+func (s *Service) requeue(ctx context.Context, img Image, cause error) error {
+	if fault.KindOf(cause) == fault.KindGone {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	s.log.Info("image upload refused or broken off", "image", img.ID, "err", cause)
+	now, err := s.fresh(ctx, img.ID)
+	if err != nil && !fault.IsNotFound(err) {
+		s.log.Error("image of a failed upload not queued again; the next start does it", "image", img.ID, "err", err)
+		return cause
+	}
+	if err != nil || now.uploadID != img.uploadID {
+		s.lost(ctx, img)
+		return gone(img.ID) // a delete takes the part away under the upload, which may then fail in any way
+	}
+	s.dropBytes(ctx, img.ID, img.uploadID)
+	err = s.settle(ctx, img, func(i *Image) {
+		i.Status, i.uploadID, i.uploadNode, i.staged, i.SizeBytes, i.MD5, i.SHA512 = Queued, "", "", false, 0, "", ""
+	})
+	if err != nil && fault.KindOf(err) != fault.KindGone {
+		s.log.Error("image of a failed upload not queued again; the next start does it", "image", img.ID, "err", err)
+	}
+	return cause
+}
+
+// fresh reads an image past the cache.
+func (s *Service) fresh(ctx context.Context, id string) (img Image, err error) {
+	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		img, err = load(ctx, tx, id)
+		return err
+	})
+	return img, err
+}
