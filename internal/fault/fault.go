@@ -121,3 +121,15 @@ func Message(err error) string {
 	}
 	return "an internal error occurred; the request id finds it in the log"
 }
+
+// Reason is what an operator or a trace may be told of err: the Fault's own words with its cause, or the bare error. Unlike Message it may
+// name internals, so it must not be sent to users who are strangers to the host's inside.
+func Reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "the deadline passed"
+	}
+	return err.Error()
+}

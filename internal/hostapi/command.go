@@ -141,16 +141,6 @@ type HeartbeatReply struct {
 	NetworkRevision int64            `json:"network_revision"`  // newest; fetch the document if yours is older
 }
 
-// PowerEvent is published by the agent when a guest changes its power state by itself (shutdown inside, crash).
-type PowerEvent struct {
-	Host     string     `json:"host"`
-	ServerID string     `json:"server_id"`
-	Epoch    int64      `json:"epoch"`
-	Power    PowerState `json:"power"`
-	Reason   string     `json:"reason"`
-	At       time.Time  `json:"at"`
-}
-
 // HeartbeatEvery is how often an agent reports; a host is down after three are missed.
 const HeartbeatEvery = 5 * time.Second
 
@@ -179,19 +169,26 @@ const ImageChunkMax = 512 << 10
 // Inventory is the whole truth of a host for fsck: what exists, found by looking, not by remembering.
 type Inventory struct {
 	Host       string             `json:"host"`
-	Instances  []string           `json:"instances"` // directories
+	Instances  []string           `json:"instances"` // directories, by server id
 	Processes  []InventoryProcess `json:"processes"`
-	Taps       []string           `json:"taps"` // interface names in the fabric
-	Bridges    []string           `json:"bridges"`
+	Ports      []InventoryDevice  `json:"ports"`    // taps
+	Networks   []InventoryDevice  `json:"networks"` // bridges
+	Routers    []InventoryDevice  `json:"routers"`  // namespaces
 	Namespaces []string           `json:"namespaces"`
-	Volumes    []string           `json:"volumes"` // volume ids with files
+	Volumes    []string           `json:"volumes"`
 	Snapshots  []string           `json:"snapshots"`
 	Images     []string           `json:"images"`   // cached
-	Problems   []string           `json:"problems"` // anything the host itself finds wrong
+	Problems   []string           `json:"problems"` // what the host itself finds wrong, a sentence each
 }
 
 // InventoryProcess is one guest process.
 type InventoryProcess struct {
 	PID      int    `json:"pid"`
 	ServerID string `json:"server_id"`
+}
+
+// InventoryDevice is one thing of the data plane: its name on the host and the id of the row that owns it, "" when unknown.
+type InventoryDevice struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
 }

@@ -27,7 +27,6 @@ const (
 	SubjectNetworkFetch = "controller.network.fetch" // NetworkFetch → NetworkDocument
 	SubjectImageChunk   = "controller.image.chunk"   // ImageChunkRequest → raw bytes
 	SubjectProgress     = "controller.progress"      // Progress, published
-	SubjectPower        = "controller.power"         // PowerEvent → ack
 )
 
 // NetworkFetch asks for the current document of a host.

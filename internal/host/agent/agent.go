@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nephos/internal/fault"
+	"nephos/internal/host/blockdev"
+	"nephos/internal/host/dataplane"
+	"nephos/internal/host/hypervisor"
+	"nephos/internal/hostapi"
+)
+
+// Bus is what the agent needs of the message bus.
+type Bus interface {
+	Request(ctx context.Context, subject string, in, out any) error
+	Publish(subject string, v any) error
+	Handle(subject, queue string, fn func(ctx context.Context, data []byte) (any, error)) error
+}
+
+// Disks is how an agent gets the disks of its servers; files.go has the real one, a fake driver needs none.
+type Disks interface {
+	// Prepare makes (or finds) the disks of an instance in its directory and gives the guest's list, steps reported through done.
+	Prepare(ctx context.Context, dir string, spec *hostapi.InstanceSpec, step func(name string, fn func() (string, error)) error) (Prepared, error)
+	// ConfigDrive writes the drive anew and gives its path.
+	ConfigDrive(ctx context.Context, dir string, spec *hostapi.InstanceSpec) (string, error)
+	// Do carries out a storage operation.
+	Do(ctx context.Context, op hostapi.Op, t hostapi.VolumeTask) (hostapi.VolumeSpec, error)
+	// List and Images tell what exists, for the inventory.
+	List() (blockdev.Listing, error)
+	Images() ([]string, error)
+	// FreeGiB is the space left for disks.
+	FreeGiB() (free, total int, err error)
+}
+
+// Prepared is the disks and boot files of a guest.
+type Prepared struct {
+	Disks           []hypervisor.Disk
+	Kernel, Ramdisk string
+	Cmdline         string
+}
+
+// Config makes an Agent.
+type Config struct {
+	Info     hostapi.HostInfo
+	StateDir string // holds instances/ and network.json
+	Bus      Bus
+	Driver   hypervisor.Driver
+	Plane    dataplane.Plane
+	Disks    Disks
+	Parallel int // builds at once; 0: no bound
+	Log      *slog.Logger
+}
+
+// Agent runs one host.
+type Agent struct {
+	cfg   Config
+	slots chan struct{} // bounds builds at once; nil: no bound
+
+	mu        sync.Mutex // guards the maps and doc; never held across I/O
+	instances map[string]*instance
+	volumes   map[string]*sync.Mutex // serialises storage operations per volume
+	graves    map[string]grave       // instances that were here, so that a late command cannot bring them back
+	doc       hostapi.NetworkDocument
+
+	applied atomic.Int64 // revision of the controller's document in force
+	seq     atomic.Int64
+	beat    chan struct{} // asks for a heartbeat now; capacity 1
+}
+
+type grave struct {
+	epoch int64
+	at    time.Time
+}
+
+// New makes the agent; Open must come next.
+func New(cfg Config) *Agent {
+	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, beat: make(chan struct{}, 1)}
+	if cfg.Parallel > 0 {
+		a.slots = make(chan struct{}, cfg.Parallel)
+	}
+	return a
+}
+
+// Open takes over what an earlier process left: instances from their directories, guests from the driver, networking from the last document.
+func (a *Agent) Open(ctx context.Context) error {
+	dirs := filepath.Join(a.cfg.StateDir, "instances")
+	if err := os.MkdirAll(dirs, 0o711); err != nil {
+		return err
+	}
+	if err := a.loadInstances(dirs); err != nil {
+		return err
+	}
+	found, err := a.cfg.Driver.Adopt(ctx)
+	if err != nil {
+		return fmt.Errorf("adopt guests: %w", err)
+	}
+	for _, s := range found {
+		a.cfg.Log.Info("guest adopted", "server", s.ID, "power", s.Power, "pid", s.PID)
+	}
+	if err := a.loadDocument(); err != nil {
+		return err
+	}
+	if len(a.instances) > 0 || a.doc.Revision > 0 {
+		if err := a.render(ctx); err != nil { // guests run on; the next document tries again
+			a.cfg.Log.Warn("networking not whole after start", "err", err)
+		}
+	}
+	return nil
+}
+
+// Run serves until ctx ends. Guests go on. Before it the agent must be Open.
+func (a *Agent) Run(ctx context.Context) error {
+	name := a.cfg.Info.Name
+	for subject, fn := range map[string]func(context.Context, []byte) (any, error){
+		hostapi.SubjectCommand(name):   a.onCommand,
+		hostapi.SubjectNetwork(name):   a.onNetwork,
+		hostapi.SubjectConsole(name):   a.onConsole,
+		hostapi.SubjectInventory(name): a.onInventory,
+	} {
+		if err := a.cfg.Bus.Handle(subject, "", fn); err != nil {
+			return err
+		}
+	}
+	a.loop(ctx)
+	return nil
+}
+
+func (a *Agent) onConsole(ctx context.Context, data []byte) (any, error) {
+	var r hostapi.ConsoleRequest
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, err
+	}
+	log, err := a.cfg.Driver.ConsoleLog(ctx, r.ServerID, r.Bytes)
+	if fault.IsNotFound(err) {
+		return hostapi.ConsoleReply{}, nil // it has not been started yet: an empty console
+	}
+	if err != nil {
+		return hostapi.ConsoleReply{Err: err.Error()}, nil
+	}
+	return hostapi.ConsoleReply{Log: log}, nil
+}
+
+// Spec finds the instance behind a server id, for the metadata service.
+func (a *Agent) Spec(serverID string) (*hostapi.InstanceSpec, error) {
+	a.mu.Lock()
+	in := a.instances[serverID]
+	a.mu.Unlock()
+	if in == nil {
+		return nil, fault.NotFound("no server %s on this host", serverID)
+	}
+	return in.currentSpec(), nil
+}
+
+// InstanceDir is where an instance's files lie.
+func (a *Agent) InstanceDir(serverID string) string {
+	return filepath.Join(a.cfg.StateDir, "instances", serverID)
+}
+
+// FloatingIP is the floating address that leads to an instance by the last document, "" for none.
+func (a *Agent) FloatingIP(spec *hostapi.InstanceSpec) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range spec.NICs {
+		for _, addr := range n.Port.Addresses {
+			for _, r := range a.doc.Routers {
+				for _, f := range r.FloatingIPs {
+					if f.Fixed == addr.IP {
+						return f.Floating
+					}
+				}
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,311 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"nephos/internal/fault"
+	"nephos/internal/hostapi"
+)
+
+// graveTime is how long a destroyed instance is remembered against late commands. The controller stops repeating a command long before.
+const graveTime = time.Hour
+
+// onCommand runs a Command once and answers every repetition of it.
+func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
+	var cmd hostapi.Command
+	if err := json.Unmarshal(data, &cmd); err != nil {
+		return nil, fmt.Errorf("command: %w", err)
+	}
+	if !cmd.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, cmd.Deadline)
+		defer cancel()
+	}
+	switch cmd.Op {
+	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete:
+		return a.storage(ctx, cmd), nil
+	}
+	res, err := a.command(ctx, cmd)
+	if err != nil { // the agent is stopping: no answer is better than a wrong one; the command comes again
+		return nil, err
+	}
+	return res, nil
+}
+
+// command is onCommand for instances.
+func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Result, error) {
+	in, refusal := a.admit(cmd)
+	if in == nil {
+		return refusal, nil
+	}
+	fctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f, mine, recorded := in.board(cmd, cancel)
+	if recorded != nil {
+		return *recorded, nil
+	}
+	if f == nil {
+		return a.refuse(cmd, hostapi.ErrStaleEpoch, "a newer command has been seen"), nil
+	}
+	if !mine {
+		select {
+		case <-f.done:
+			return f.result, nil
+		case <-ctx.Done():
+			return hostapi.Result{}, ctx.Err()
+		}
+	}
+	select {
+	case in.run <- struct{}{}:
+	case <-fctx.Done():
+		return in.land(cmd, f, a.failed(cmd, &steps{}, errors.New("cancelled before it began"))), nil
+	}
+	res := a.execute(fctx, in, cmd)
+	<-in.run
+	if cmd.Op == hostapi.OpDestroy && res.Err == "" {
+		a.bury(in, cmd.Epoch)
+	}
+	return in.land(cmd, f, res), nil
+}
+
+// admit finds the instance of a command, making it for a build.
+func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if in := a.instances[cmd.Subject]; in != nil {
+		return in, hostapi.Result{}
+	}
+	if g, ok := a.graves[cmd.Subject]; ok && cmd.Op != hostapi.OpDestroy && cmd.Epoch <= g.epoch {
+		return nil, a.refuse(cmd, hostapi.ErrStaleEpoch, "the instance was destroyed by a newer command")
+	}
+	switch cmd.Op {
+	case hostapi.OpBuild:
+		in := newInstance(cmd.Subject, a.InstanceDir(cmd.Subject))
+		a.instances[cmd.Subject] = in
+		return in, hostapi.Result{}
+	case hostapi.OpDestroy: // nothing is here, and nothing older may come any more
+		a.graves[cmd.Subject] = grave{cmd.Epoch, time.Now()}
+		return nil, hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
+	}
+	return nil, a.refuse(cmd, hostapi.ErrAbsent, "the instance is not on this host")
+}
+
+func (a *Agent) refuse(cmd hostapi.Command, kind hostapi.ErrKind, why string) hostapi.Result {
+	return hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name, Err: why, ErrKind: kind}
+}
+
+// board decides about a command on an instance: the recorded result, the flight to join (mine false), a new flight (mine true), or none at
+// all: fenced. A newer epoch cancels older flights.
+func (in *instance) board(cmd hostapi.Command, cancel context.CancelFunc) (f *flight, mine bool, recorded *hostapi.Result) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i := range in.state.Results {
+		if in.state.Results[i].CommandID == cmd.ID {
+			return nil, false, &in.state.Results[i]
+		}
+	}
+	if f := in.flights[cmd.ID]; f != nil {
+		return f, false, nil
+	}
+	if cmd.Epoch < in.state.Epoch {
+		return nil, false, nil
+	}
+	if cmd.Epoch > in.state.Epoch {
+		for _, other := range in.flights {
+			if other.epoch < cmd.Epoch {
+				other.cancel()
+			}
+		}
+		in.state.Epoch = cmd.Epoch
+	}
+	f = &flight{epoch: cmd.Epoch, cancel: cancel, done: make(chan struct{})}
+	in.flights[cmd.ID] = f
+	return f, true, nil
+}
+
+// land records the result and wakes those who joined.
+func (in *instance) land(cmd hostapi.Command, f *flight, res hostapi.Result) hostapi.Result {
+	if res.ErrKind != hostapi.ErrStaleEpoch {
+		// Not being able to write it costs only a repetition.
+		_ = in.setState(func(s *instanceState) { s.Results = append(s.Results, res) })
+	}
+	in.mu.Lock()
+	delete(in.flights, cmd.ID)
+	in.mu.Unlock()
+	f.result = res
+	close(f.done)
+	return res
+}
+
+// bury forgets a destroyed instance.
+func (a *Agent) bury(in *instance, epoch int64) {
+	in.mu.Lock()
+	in.gone = true
+	in.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.instances, in.id)
+	now := time.Now()
+	a.graves[in.id] = grave{epoch, now}
+	if len(a.graves) > 1000 {
+		for id, g := range a.graves {
+			if now.Sub(g.at) > graveTime {
+				delete(a.graves, id)
+			}
+		}
+	}
+}
+
+// steps collects what was done, with its times.
+type steps struct {
+	list []hostapi.StepTime
+	name string // of the one that failed
+}
+
+// do runs one named step.
+func (s *steps) do(name string, fn func() (detail string, err error)) error {
+	st := hostapi.StepTime{Name: name, Started: time.Now()}
+	detail, err := fn()
+	st.Finished, st.Detail = time.Now(), detail
+	if err != nil {
+		st.Err, s.name = fault.Reason(err), name
+	}
+	s.list = append(s.list, st)
+	return err
+}
+
+// execute runs the operation. The instance is held.
+func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) hostapi.Result {
+	in.mu.Lock()
+	stale := cmd.Epoch < in.state.Epoch
+	gone := in.gone
+	in.mu.Unlock()
+	if stale {
+		return a.refuse(cmd, hostapi.ErrStaleEpoch, "a newer command has been seen")
+	}
+	if gone && cmd.Op != hostapi.OpDestroy {
+		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was destroyed meanwhile")
+	}
+	if cmd.Op != hostapi.OpBuild && cmd.Op != hostapi.OpDestroy && in.currentSpec() == nil {
+		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was never built on this host")
+	}
+	var st steps
+	res := hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
+	if err := a.operate(ctx, in, cmd, &st, &res); err != nil {
+		a.cfg.Log.Warn("command failed", "op", cmd.Op, "server", cmd.Subject, "step", st.name, "err", err, "request_id", cmd.Trace)
+		return a.failed(cmd, &st, err)
+	}
+	res.Steps = st.list
+	if s, err := a.cfg.Driver.Status(ctx, in.id); err == nil {
+		res.Power = s.Power
+	}
+	return res
+}
+
+// operate picks the operation.
+func (a *Agent) operate(ctx context.Context, in *instance, cmd hostapi.Command, st *steps, res *hostapi.Result) error {
+	switch cmd.Op {
+	case hostapi.OpBuild:
+		return a.build(ctx, in, cmd, st)
+	case hostapi.OpDestroy:
+		return a.destroy(ctx, in, st)
+	case hostapi.OpStart:
+		return a.start(ctx, in, cmd, st)
+	case hostapi.OpStop:
+		return st.do("shutdown", func() (string, error) { return "", a.cfg.Driver.Shutdown(ctx, in.id, cmd.Grace) })
+	case hostapi.OpRebootSoft:
+		return st.do("reboot", func() (string, error) { return "", a.cfg.Driver.SoftReboot(ctx, in.id, cmd.Grace) })
+	case hostapi.OpRebootHard:
+		return a.rebootHard(ctx, in, cmd, st)
+	case hostapi.OpPause:
+		return st.do("pause", func() (string, error) { return "", a.cfg.Driver.Pause(ctx, in.id) })
+	case hostapi.OpUnpause:
+		return st.do("unpause", func() (string, error) { return "", a.cfg.Driver.Unpause(ctx, in.id) })
+	case hostapi.OpSuspend:
+		return a.suspend(ctx, in, st)
+	case hostapi.OpResume:
+		return a.resume(ctx, in, cmd, st)
+	case hostapi.OpAttachVolume:
+		return a.attachVolume(ctx, in, cmd, st)
+	case hostapi.OpDetachVolume:
+		return a.detachVolume(ctx, in, cmd, st)
+	case hostapi.OpAttachInterface:
+		return a.attachInterface(ctx, in, cmd, st)
+	case hostapi.OpDetachInterface:
+		return a.detachInterface(ctx, in, cmd, st)
+	case hostapi.OpUpdateMetadata:
+		return in.editSpec(func(s *hostapi.InstanceSpec) { s.Metadata.Meta = cmd.Spec.Metadata.Meta })
+	}
+	return fault.Invalid("op", "this host does not know the operation %q", cmd.Op)
+}
+
+// failed makes the Result of an error: what kind it is decides whether another host is tried.
+func (a *Agent) failed(cmd hostapi.Command, st *steps, err error) hostapi.Result {
+	kind := hostapi.ErrHost
+	switch fault.KindOf(err) {
+	case fault.KindInvalid, fault.KindNotFound:
+		kind = hostapi.ErrPermanent
+	case fault.KindConflict:
+		kind = hostapi.ErrState
+	}
+	if cmd.Op == hostapi.OpBuild && kind == hostapi.ErrState {
+		kind = hostapi.ErrHost
+	}
+	return hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name, Err: fault.Reason(err), ErrStep: st.name, ErrKind: kind, Steps: st.list}
+}
+
+// storage runs a volume operation; they are idempotent by themselves, so nothing is recorded.
+func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result {
+	a.mu.Lock()
+	lock := a.volumes[cmd.Subject]
+	if lock == nil {
+		lock = &sync.Mutex{}
+		a.volumes[cmd.Subject] = lock
+	}
+	a.mu.Unlock()
+	lock.Lock()
+	defer lock.Unlock()
+	var st steps
+	if cmd.Task == nil {
+		return a.failed(cmd, &st, fault.Invalid("task", "a storage operation without a task"))
+	}
+	res := hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
+	err := st.do(string(cmd.Op), func() (string, error) {
+		v, err := a.cfg.Disks.Do(ctx, cmd.Op, *cmd.Task)
+		res.Volume = &v
+		return "", err
+	})
+	if err != nil {
+		return a.failed(cmd, &st, err)
+	}
+	if cmd.Op == hostapi.OpVolumeDelete {
+		a.mu.Lock()
+		delete(a.volumes, cmd.Subject)
+		a.mu.Unlock()
+	}
+	res.Steps = st.list
+	return res
+}
+
+// removeAll deletes an instance's directory; the spec goes last, so that a crash in between leaves an instance that is still reported and
+// destroyed again.
+func removeAll(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() != "spec.json" {
+			if rerr := os.RemoveAll(dir + "/" + e.Name()); rerr != nil {
+				return rerr
+			}
+		}
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}

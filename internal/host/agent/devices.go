@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"slices"
+
+	"nephos/internal/fault"
+	"nephos/internal/hostapi"
+)
+
+// The spec is changed before a device is plugged in and after it is taken out: whatever the line of a crash, a device that the guest has is in the
+// spec, so that the next start has it too and a repeated command ends the same way.
+
+func (a *Agent) attachVolume(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
+	v := cmd.Volume
+	if v == nil {
+		return fault.Invalid("volume", "attach without a volume")
+	}
+	err := in.editSpec(func(s *hostapi.InstanceSpec) {
+		s.Volumes = slices.DeleteFunc(s.Volumes, func(o hostapi.VolumeSpec) bool { return o.VolumeID == v.VolumeID })
+		s.Volumes = append(s.Volumes, *v)
+	})
+	if err != nil {
+		return err
+	}
+	err = st.do("plug", func() (string, error) {
+		running, err := a.running(ctx, in)
+		if err != nil || !running {
+			return "not running", err
+		}
+		return "hot", a.cfg.Driver.AttachDisk(ctx, in.id, volumeDisk(*v))
+	})
+	if err != nil {
+		return a.unplugSpec(in, v.VolumeID, err)
+	}
+	return nil
+}
+
+// unplugSpec takes a volume that could not be plugged in out of the spec again and gives back why.
+func (a *Agent) unplugSpec(in *instance, volumeID string, why error) error {
+	if err := in.editSpec(func(s *hostapi.InstanceSpec) {
+		s.Volumes = slices.DeleteFunc(s.Volumes, func(o hostapi.VolumeSpec) bool { return o.VolumeID == volumeID })
+	}); err != nil {
+		return err
+	}
+	return why
+}
+
+func (a *Agent) detachVolume(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
+	if cmd.Volume == nil {
+		return fault.Invalid("volume", "detach without a volume")
+	}
+	id := cmd.Volume.VolumeID
+	err := st.do("unplug", func() (string, error) {
+		running, err := a.running(ctx, in)
+		if err != nil || !running {
+			return "not running", err
+		}
+		return "hot", a.cfg.Driver.DetachDisk(ctx, in.id, id)
+	})
+	if err != nil {
+		return err
+	}
+	return a.unplugSpec(in, id, nil)
+}
+
+func (a *Agent) attachInterface(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
+	n := cmd.NIC
+	if n == nil {
+		return fault.Invalid("nic", "attach without an interface")
+	}
+	err := in.editSpec(func(s *hostapi.InstanceSpec) {
+		s.NICs = slices.DeleteFunc(s.NICs, func(o hostapi.NICSpec) bool { return o.PortID == n.PortID })
+		s.NICs = append(s.NICs, *n)
+	})
+	if err != nil {
+		return err
+	}
+	err = st.do("network", func() (string, error) { return a.plug(ctx, in.currentSpec()) })
+	if err == nil {
+		err = st.do("plug", func() (string, error) {
+			running, err := a.running(ctx, in)
+			if err != nil || !running {
+				return "not running", err
+			}
+			return "hot", a.cfg.Driver.AttachNIC(ctx, in.id, a.nic(*n))
+		})
+	}
+	return err
+}
+
+func (a *Agent) detachInterface(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
+	if cmd.NIC == nil {
+		return fault.Invalid("nic", "detach without an interface")
+	}
+	id := cmd.NIC.PortID
+	err := st.do("unplug", func() (string, error) {
+		running, err := a.running(ctx, in)
+		if err != nil || !running {
+			return "not running", err
+		}
+		return "hot", a.cfg.Driver.DetachNIC(ctx, in.id, id)
+	})
+	if err != nil {
+		return err
+	}
+	err = in.editSpec(func(s *hostapi.InstanceSpec) {
+		s.NICs = slices.DeleteFunc(s.NICs, func(o hostapi.NICSpec) bool { return o.PortID == id })
+	})
+	if err != nil {
+		return err
+	}
+	return st.do("network", func() (string, error) { return "", a.render(ctx) })
+}
+
+func (a *Agent) running(ctx context.Context, in *instance) (bool, error) {
+	s, err := a.cfg.Driver.Status(ctx, in.id)
+	return s.Running(), err
+}

@@ -1,0 +1,23 @@
+// Package agent owns what happens on one compute host: it takes the controller's Commands, runs them as ordered steps on the hypervisor,
+// the data plane and the disks, remembers what it did, and reports.
+//
+//	command.go    fencing by epoch, one run per command id, repeated commands join or get the recorded result
+//	build.go      the steps of a build: image → disk → config drive → network → hypervisor
+//	power.go, devices.go, volumes.go   the other operations
+//	network.go    the host's desired networking: the controller's document joined with the ports of the instances that are here
+//	instance.go   instances/<uuid>/: spec.json (what the server is), state.json (epoch, results); all a restart needs
+//	heartbeat.go  registration, liveness, reconciliation: what the controller does not know is let go
+//
+// # Crashes
+//
+// Each step finds its own finished work, so a command that is sent again after the agent died goes on. spec.json is written before the
+// first step: from then on the instance exists and the heartbeat reports it, so nothing can be left behind unseen. Guests and their
+// networking outlive the agent; at start it adopts them and renders the last document it was given, with no controller in reach.
+//
+// # Goroutines
+//
+// Run owns the heartbeat loop and the event loop; the bus runs one goroutine per command. An instance has a lock that serialises its operations; a
+// command with a newer epoch cancels the one that runs.
+//
+// Never here: SQL, scheduling, what an API shows.
+package agent

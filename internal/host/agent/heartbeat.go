@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"nephos/internal/hostapi"
+)
+
+// replyTime bounds the wait for a controller's answer to a heartbeat.
+const replyTime = 4 * time.Second
+
+// loop sends heartbeats, at once when a guest changes its power by itself, until ctx ends.
+func (a *Agent) loop(ctx context.Context) {
+	tick := time.NewTicker(hostapi.HeartbeatEvery)
+	defer tick.Stop()
+	events := a.cfg.Driver.Events()
+	a.heartbeat(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-a.beat:
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			a.cfg.Log.Info("guest changed its power state", "server", e.ID, "power", e.Power, "why", e.Why)
+		}
+		a.heartbeat(ctx)
+	}
+}
+
+// Status is what the host holds, as the heartbeat tells it.
+func (a *Agent) status(ctx context.Context) []hostapi.InstanceStatus {
+	power := map[string]hostapi.PowerState{}
+	if list, err := a.cfg.Driver.List(ctx); err == nil {
+		for _, s := range list {
+			power[s.ID] = s.Power
+		}
+	}
+	a.mu.Lock()
+	all := make([]*instance, 0, len(a.instances))
+	for _, in := range a.instances {
+		all = append(all, in)
+	}
+	a.mu.Unlock()
+	out := make([]hostapi.InstanceStatus, 0, len(all))
+	for _, in := range all {
+		in.mu.Lock()
+		s := hostapi.InstanceStatus{ServerID: in.id, Epoch: in.state.Epoch, Power: power[in.id], Busy: len(in.flights) > 0}
+		if in.state.Suspended {
+			s.Power = hostapi.PowerSuspended
+		} else if s.Power == hostapi.PowerNone && in.state.Built {
+			s.Power = hostapi.PowerShutdown
+		}
+		in.mu.Unlock()
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(x, y hostapi.InstanceStatus) int {
+		if x.ServerID < y.ServerID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// heartbeat reports and does what the answer asks for.
+func (a *Agent) heartbeat(ctx context.Context) {
+	hb := hostapi.Heartbeat{Host: a.cfg.Info, Seq: a.seq.Add(1), NetworkRevision: a.applied.Load(), Instances: a.status(ctx)}
+	hb.FreeDiskGiB, _, _ = a.cfg.Disks.FreeGiB() // unknown is 0: the controller only shows it
+	rctx, cancel := context.WithTimeout(ctx, replyTime)
+	defer cancel()
+	var reply hostapi.HeartbeatReply
+	if err := a.cfg.Bus.Request(rctx, hostapi.SubjectHeartbeat, hb, &reply); err != nil {
+		if ctx.Err() == nil {
+			a.cfg.Log.Warn("no controller answers the heartbeat", "err", err)
+		}
+		return
+	}
+	for id, epoch := range reply.Destroy {
+		a.letGo(ctx, id, epoch)
+	}
+	if reply.NetworkRevision > a.applied.Load() {
+		if err := a.fetch(ctx); err == nil {
+			err = a.render(ctx)
+			if err != nil {
+				a.cfg.Log.Warn("networking not whole", "err", err)
+			}
+		}
+	}
+}
+
+// letGo destroys an instance that the controller knows to be elsewhere or gone, unless a newer command has come since.
+func (a *Agent) letGo(ctx context.Context, id string, epoch int64) {
+	res, err := a.command(ctx, hostapi.Command{ID: fmt.Sprintf("let-go:%s:%d", id, epoch), Subject: id, Epoch: epoch, Op: hostapi.OpDestroy})
+	a.cfg.Log.Info("instance let go: the controller does not know it here", "server", id, "epoch", epoch, "result", res.Err, "err", err)
+}

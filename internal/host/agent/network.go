@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"nephos/internal/fault"
+	"nephos/internal/hostapi"
+)
+
+// plug makes the ports of one spec exist. The controller's document may be older than the instance: ports and networks come from the spec then, but
+// rules only ever from a document, so a group it does not know means a newer document must be fetched first.
+func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, error) {
+	if len(spec.NICs) == 0 {
+		return "no interfaces", nil
+	}
+	if a.unknownGroups(spec) {
+		if err := a.fetch(ctx); err != nil {
+			return "", err
+		}
+	}
+	return "", a.render(ctx)
+}
+
+func (a *Agent) unknownGroups(spec *hostapi.InstanceSpec) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range spec.NICs {
+		for _, g := range n.Port.SecurityGroups {
+			if !slices.ContainsFunc(a.doc.SecurityGroups, func(s hostapi.SecurityGroupSpec) bool { return s.ID == g }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fetch asks a controller for the newest document.
+func (a *Agent) fetch(ctx context.Context) error {
+	var doc hostapi.NetworkDocument
+	if err := a.cfg.Bus.Request(ctx, hostapi.SubjectNetworkFetch, hostapi.NetworkFetch{Host: a.cfg.Info.Name}, &doc); err != nil {
+		return err
+	}
+	return a.take(doc)
+}
+
+// take makes doc the current document unless a newer one is; it is kept on disk so that a restart needs no controller.
+func (a *Agent) take(doc hostapi.NetworkDocument) error {
+	a.mu.Lock()
+	if doc.Revision < a.doc.Revision {
+		a.mu.Unlock()
+		return nil
+	}
+	a.doc = doc
+	a.mu.Unlock()
+	return writeJSON(filepath.Join(a.cfg.StateDir, "network.json"), doc, false)
+}
+
+func (a *Agent) loadDocument() error {
+	var doc hostapi.NetworkDocument
+	err := readJSON(filepath.Join(a.cfg.StateDir, "network.json"), &doc)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil { // it can always be fetched again
+		a.cfg.Log.Warn("kept network document cannot be read", "err", err)
+		return nil
+	}
+	a.mu.Lock()
+	a.doc = doc
+	a.mu.Unlock()
+	return nil
+}
+
+// onNetwork takes a pushed document.
+func (a *Agent) onNetwork(ctx context.Context, data []byte) (any, error) {
+	var doc hostapi.NetworkDocument
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	if err := a.take(doc); err != nil {
+		return nil, err
+	}
+	if err := a.render(ctx); err != nil {
+		return hostapi.NetworkAck{Revision: a.applied.Load(), Err: fault.Reason(err)}, nil
+	}
+	return hostapi.NetworkAck{Revision: a.applied.Load()}, nil
+}
+
+// render makes the host match the document joined with the instances that are here.
+func (a *Agent) render(ctx context.Context) error {
+	doc := a.desired()
+	if err := a.cfg.Plane.Apply(ctx, doc); err != nil {
+		return err
+	}
+	for {
+		old := a.applied.Load()
+		if old >= doc.Revision || a.applied.CompareAndSwap(old, doc.Revision) {
+			return nil
+		}
+	}
+}
+
+// desired joins the controller's document with the NICs of the instances on this host. Of two versions of a port or network the newer is used. Ports
+// of servers that are not here are left out, whatever the document says: they have gone, or are not yet. Local ports count as members
+// of their groups at once, so that two new neighbours reach each other before the next document.
+func (a *Agent) desired() hostapi.NetworkDocument {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	doc := a.doc
+	ports := map[string]hostapi.PortSpec{}
+	nets := map[string]hostapi.NetworkSpec{}
+	for _, n := range doc.Networks {
+		nets[n.ID] = n
+	}
+	known := map[string]hostapi.PortSpec{}
+	for _, p := range doc.Ports {
+		known[p.ID] = p
+		if p.ServerID == "" {
+			ports[p.ID] = p
+		}
+	}
+	members := map[string][]string{}
+	for _, in := range a.instances {
+		spec := in.currentSpec()
+		if spec == nil {
+			continue
+		}
+		for _, n := range spec.NICs {
+			p := n.Port
+			if k, ok := known[p.ID]; ok && k.Revision >= p.Revision {
+				p = k
+			}
+			p.ServerID = spec.ServerID
+			ports[p.ID] = p
+			if old, ok := nets[n.Network.ID]; !ok || old.Revision < n.Network.Revision {
+				nets[n.Network.ID] = n.Network
+			}
+			for _, g := range p.SecurityGroups {
+				for _, addr := range p.Addresses {
+					members[g] = append(members[g], addr.IP)
+				}
+			}
+		}
+	}
+	used := map[string]bool{}
+	for _, p := range ports {
+		used[p.NetworkID] = true
+	}
+	for _, r := range doc.Routers {
+		if r.Gateway != nil {
+			used[r.Gateway.NetworkID] = true
+		}
+		for _, i := range r.Interfaces {
+			used[i.NetworkID] = true
+		}
+	}
+	doc.Ports = sorted(ports, func(p hostapi.PortSpec) string { return p.ID })
+	doc.Networks = slices.DeleteFunc(sorted(nets, func(n hostapi.NetworkSpec) string { return n.ID }), func(n hostapi.NetworkSpec) bool { return !used[n.ID] })
+	doc.SecurityGroups = slices.Clone(doc.SecurityGroups)
+	for i, g := range doc.SecurityGroups {
+		if extra := members[g.ID]; len(extra) > 0 {
+			all := append(slices.Clone(g.Members), extra...)
+			slices.Sort(all)
+			doc.SecurityGroups[i].Members = slices.Compact(all)
+		}
+	}
+	return doc
+}
+
+func sorted[T any](m map[string]T, key func(T) string) []T {
+	return slices.SortedFunc(maps.Values(m), func(x, y T) int { return cmp.Compare(key(x), key(y)) })
+}
