@@ -220,9 +220,14 @@ publish() {
 	mv "$out/.$2.$$" "$out/$2"
 }
 
-# quiet: every line on an emulated serial port costs; the guest prints its own.
-# 8250.nr_uarts: probing absent ports costs too. mitigations: a demo guest under emulation.
-cmdline="console=tty0 console=ttyS0,115200n8 quiet loglevel=3 nomodeset mitigations=off tsc=reliable no_timer_check 8250.nr_uarts=1 random.trust_cpu=on panic=10"
+# The kernel's command line, for speed under emulation: quiet (each line on an emulated serial port costs;
+# the guest prints its own); nomodeset; the clock is taken on trust; one serial port is probed; no address
+# randomising, mitigations or five-level page tables (a demo guest; all are paid for at every boot or page walk);
+# no self tests of ciphers, no key ring for module signatures, no block or probe tracing (initcall_blacklist).
+cmdline="console=tty0 console=ttyS0,115200n8 quiet loglevel=3 nomodeset panic=10"
+cmdline+=" tsc=reliable no_timer_check noreplace-smp 8250.nr_uarts=1 random.trust_cpu=on"
+cmdline+=" nokaslr mitigations=off no5lvl audit=0 apparmor=0 cryptomgr.notests=1"
+cmdline+=" initcall_blacklist=crypto_kdf108_init,load_system_certificate_list,init_kprobe_trace,init_blk_tracer,init_encrypted"
 boot_mib=18
 root_mib=32
 
