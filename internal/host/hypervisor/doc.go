@@ -14,5 +14,6 @@
 //     let a device go), Invalid (the Guest or Disk makes no sense on any host), Unavailable (the deadline ended, or this host cannot now).
 //
 // Owned here: the interface and its types. Never here: images, config drives, taps, volumes as records, epochs, journals: they are the
-// agent's and its other rooms'. No goroutine lives in this package.
+// agent's and its other rooms'. EventQueue and Locks are here because every driver needs them; the queue's goroutine belongs to the
+// driver that made it.
 package hypervisor

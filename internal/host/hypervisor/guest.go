@@ -15,6 +15,7 @@ import (
 // Guest is everything needed to power one server on.
 type Guest struct {
 	ID      string // server id; also SMBIOS serial and uuid, so it must be a UUID
+	Name    string // what people call it; never reaches the guest or a command line
 	VCPUs   int
 	RAMMiB  int
 	Disks   []Disk

@@ -1,0 +1,292 @@
+package fake
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nephos/internal/fault"
+	"nephos/internal/host/hypervisor"
+	"nephos/internal/hostapi"
+)
+
+// ConsoleBytes is how much of a guest's console is kept.
+const ConsoleBytes = 16 << 10
+
+// Config of a Driver. The zero value is a driver in memory where everything succeeds at once.
+type Config struct {
+	State  string  // directory for the guests' records; empty: memory only
+	Script *Script // nil: no delays, no failures
+}
+
+// Driver is the simulated hypervisor.
+type Driver struct {
+	cfg    Config
+	events *hypervisor.EventQueue
+	locks  hypervisor.Locks
+
+	mu      sync.Mutex // guards what follows and every record; never held while waiting
+	guests  map[string]*record
+	nextPID int
+}
+
+var _ hypervisor.Driver = (*Driver)(nil)
+
+// New makes a driver; with Config.State it makes the directory.
+func New(cfg Config) (*Driver, error) {
+	if cfg.State != "" {
+		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	return &Driver{cfg: cfg, events: hypervisor.NewEventQueue(), guests: map[string]*record{}, nextPID: 1 << 22}, nil // above any real pid
+}
+
+// Info is the same on every machine.
+func (d *Driver) Info(context.Context) (hypervisor.Info, error) {
+	return hypervisor.Info{Driver: "fake", Version: "1", Accel: "fake", Detail: "simulated guests"}, nil
+}
+
+// Adopt reads the records of an earlier driver.
+func (d *Driver) Adopt(ctx context.Context) ([]hypervisor.Status, error) {
+	if d.cfg.State != "" {
+		entries, err := os.ReadDir(d.cfg.State)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".json") {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(d.cfg.State, e.Name()))
+			if err != nil {
+				return nil, err
+			}
+			r := &record{}
+			if err := json.Unmarshal(b, r); err != nil {
+				return nil, fmt.Errorf("fake guest record %s: %w", e.Name(), err)
+			}
+			d.mu.Lock()
+			d.guests[r.ID] = r
+			d.nextPID = max(d.nextPID, r.PID)
+			d.mu.Unlock()
+		}
+	}
+	return d.List(ctx)
+}
+
+// Events implements hypervisor.Driver.
+func (d *Driver) Events() <-chan hypervisor.Event { return d.events.C() }
+
+// Close forgets the guests in memory; those with a record can be adopted again.
+func (d *Driver) Close() error {
+	d.events.Close()
+	return nil
+}
+
+// do runs one verb under the guest's lock and the script. act gets the record (nil if there is none) with d.mu held; what it returns is
+// kept as the new record, nil forgets the guest.
+func (d *Driver) do(ctx context.Context, v Verb, id, name string, act func(r *record) (*record, error)) error {
+	unlock, err := d.locks.Lock(ctx, id)
+	if err != nil {
+		return fault.Unavailable("guest %s: %s: waited for another verb", id, v).WithCause(err)
+	}
+	defer unlock()
+	d.mu.Lock()
+	if r := d.guests[id]; r != nil && name == "" {
+		name = r.Name
+	}
+	d.mu.Unlock()
+	e := d.cfg.Script.take(v, id, name)
+	if err := wait(ctx, e.delay); err != nil {
+		return fault.Unavailable("guest %s: %s: the deadline ended", id, v).WithCause(err)
+	}
+	if e.err != nil && !e.after {
+		return e.err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, err := act(d.guests[id])
+	if err != nil {
+		return err
+	}
+	if err := d.keep(id, r); err != nil {
+		return err
+	}
+	if e.crash != "" && r != nil {
+		d.end(r, hostapi.PowerCrashed, e.crash)
+	}
+	return e.err
+}
+
+func wait(ctx context.Context, t time.Duration) error {
+	if t <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// keep stores r as the guest's record, in memory and on disk (whole or not at all). Under d.mu.
+func (d *Driver) keep(id string, r *record) error {
+	if d.cfg.State != "" {
+		file := filepath.Join(d.cfg.State, id+".json")
+		if r == nil {
+			if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		} else {
+			b, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+				return err
+			}
+			if err := os.Rename(file+".new", file); err != nil {
+				return err
+			}
+		}
+	}
+	if r == nil {
+		delete(d.guests, id)
+	} else {
+		d.guests[id] = r
+	}
+	return nil
+}
+
+// end changes the power of a guest from outside the driver's verbs. Under d.mu.
+func (d *Driver) end(r *record, p hostapi.PowerState, why string) {
+	r.Power, r.Why = p, why
+	if p != hostapi.PowerRunning {
+		r.PID = 0
+	}
+	if err := d.keep(r.ID, r); err != nil {
+		r.Why += " (not recorded: " + err.Error() + ")"
+	}
+	d.events.Put(hypervisor.Event{ID: r.ID, Power: p, Why: why, At: time.Now()})
+}
+
+func absent(id string) error { return fault.NotFound("no guest %s on this host", id) }
+
+// live refuses a guest that does not run.
+func live(id string, r *record) error {
+	if r == nil {
+		return absent(id)
+	}
+	if !r.status().Running() {
+		return fault.Conflict("guest %s does not run", id)
+	}
+	return nil
+}
+
+// Status implements hypervisor.Driver.
+func (d *Driver) Status(_ context.Context, id string) (hypervisor.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.guests[id]; r != nil {
+		return r.status(), nil
+	}
+	return hypervisor.Status{ID: id}, nil
+}
+
+// List implements hypervisor.Driver.
+func (d *Driver) List(context.Context) ([]hypervisor.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]hypervisor.Status, 0, len(d.guests))
+	for _, r := range d.guests {
+		out = append(out, r.status())
+	}
+	slices.SortFunc(out, func(a, b hypervisor.Status) int { return cmp.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// Processes gives the made-up pids of running guests.
+func (d *Driver) Processes(ctx context.Context) ([]hostapi.InventoryProcess, error) {
+	all, _ := d.List(ctx)
+	out := []hostapi.InventoryProcess{}
+	for _, s := range all {
+		if s.PID != 0 {
+			out = append(out, hostapi.InventoryProcess{PID: s.PID, ServerID: s.ID})
+		}
+	}
+	return out, nil
+}
+
+// ConsoleLog implements hypervisor.Driver.
+func (d *Driver) ConsoleLog(_ context.Context, id string, n int) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.guests[id]
+	if r == nil {
+		return nil, absent(id)
+	}
+	log := r.Console
+	if n > 0 && n < len(log) {
+		log = log[len(log)-n:]
+	}
+	return slices.Clone(log), nil
+}
+
+// Crash ends a running guest as a dying process would.
+func (d *Driver) Crash(id, why string) { d.outside(id, hostapi.PowerCrashed, why) }
+
+// PowerOffInside ends a running guest as its own shutdown would.
+func (d *Driver) PowerOffInside(id string) {
+	d.outside(id, hostapi.PowerShutdown, "shut down from inside")
+}
+
+// ResetInside is the guest's own reboot.
+func (d *Driver) ResetInside(id string) {
+	d.outside(id, hostapi.PowerRunning, "reset from inside")
+}
+
+func (d *Driver) outside(id string, p hostapi.PowerState, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.guests[id]; r != nil && r.status().Running() {
+		d.end(r, p, why)
+	}
+}
+
+// Behave sets how the guest's system meets requests, from now on.
+func (d *Driver) Behave(id string, b Behaviour) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.guests[id]; r != nil {
+		r.behaviour = b
+	}
+}
+
+// Print writes to the guest's console. It is recorded on disk with the guest's next verb.
+func (d *Driver) Print(id, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.guests[id]; r != nil {
+		r.print(text)
+	}
+}
+
+func (r *record) print(text string) {
+	r.Console = append(r.Console, text...)
+	if over := len(r.Console) - ConsoleBytes; over > 0 {
+		r.Console = slices.Clone(r.Console[over:])
+	}
+}
