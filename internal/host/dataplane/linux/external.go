@@ -74,6 +74,11 @@ func (n *netPlan) gateways() []netip.Prefix {
 func (w *fabricWork) external(n *netPlan, links map[string]netlink.Link) error {
 	host := w.p.state.host
 	end, leg := links[n.hostEnd], w.links[n.hostLeg]
+	if end != nil && end.Attrs().Alias != "" { // without an alias: a crash right after the pair was made
+		if o, ok := parseAlias(end.Attrs().Alias); !ok || o.kind != w.p.cfg.externalKind() {
+			return fmt.Errorf("device %s exists and is not this instance's", n.hostEnd)
+		}
+	}
 	if end == nil || leg == nil { // a pair lives and dies together; half a pair is another's, or a peer moved away
 		for _, half := range []struct {
 			ns *namespace
@@ -81,9 +86,6 @@ func (w *fabricWork) external(n *netPlan, links map[string]netlink.Link) error {
 		}{{host, end}, {w.ns, leg}} {
 			if half.l == nil {
 				continue
-			}
-			if o, ok := parseAlias(half.l.Attrs().Alias); half.ns == host && (!ok || o.kind != w.p.cfg.externalKind()) {
-				return fmt.Errorf("device %s exists and is not this instance's", n.hostEnd)
 			}
 			if err := half.ns.LinkDel(half.l); err != nil {
 				return err
@@ -98,15 +100,15 @@ func (w *fabricWork) external(n *netPlan, links map[string]netlink.Link) error {
 		if end, err = host.LinkByName(n.hostEnd); err != nil {
 			return err
 		}
-		// Without its alias a crash here would leave a device that nobody claims; it is found again by the fabric end's alias, which
-		// removeStale deletes together with it.
-		if err := host.LinkSetAlias(end, owner{w.p.cfg.externalKind(), n.id, 0}.alias()); err != nil {
-			return err
-		}
 		if leg, err = w.ns.LinkByName(n.hostLeg); err != nil {
 			return err
 		}
 		w.links[n.hostLeg] = leg
+	}
+	if mine := (owner{w.p.cfg.externalKind(), n.id, 0}).alias(); end.Attrs().Alias != mine {
+		if err := host.LinkSetAlias(end, mine); err != nil {
+			return err
+		}
 	}
 	if end.Attrs().MTU != n.mtu {
 		if err := host.LinkSetMTU(end, n.mtu); err != nil {

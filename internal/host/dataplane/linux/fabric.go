@@ -3,7 +3,6 @@ package linux
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"nephos/internal/fault"
 	"nephos/internal/host/dataplane"
@@ -81,7 +79,7 @@ type fabricWork struct {
 }
 
 // removeStale deletes every device that the plan does not have. It never touches one that the plan has: a guest may hold it.
-func (w *fabricWork) removeStale() (errs []error) {
+func (w *fabricWork) removeStale() error {
 	want := map[string]bool{}
 	for _, n := range w.plan.networks {
 		want[n.bridge], want[n.tunnel], want[n.hostLeg] = true, true, true
@@ -94,17 +92,19 @@ func (w *fabricWork) removeStale() (errs []error) {
 			want[l.dev] = true
 		}
 	}
+	stale := map[string]netlink.Link{}
 	for name, l := range w.links {
-		if want[name] {
-			continue
+		if !want[name] {
+			stale[name] = l
 		}
-		if err := w.ns.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) && !errors.As(err, &netlink.LinkNotFoundError{}) {
-			errs = append(errs, fmt.Errorf("removing device %s: %w", name, err))
-			continue
-		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	for name := range stale {
 		delete(w.links, name)
 	}
-	return errs
+	return w.ns.remove(stale)
 }
 
 func (w *fabricWork) bridges() (errs []error) {
@@ -143,6 +143,10 @@ func (w *fabricWork) bridge(n *netPlan) error {
 			return err
 		}
 		w.links[n.bridge] = l
+		w.p.state.joined = "" // what was attached to an earlier bridge must be looked at
+		for _, r := range w.p.state.routers {
+			r.key = ""
+		}
 	}
 	key := &netKey{index: l.Attrs().Index, mtu: n.mtu, tunnel: n.tunnel, vni: n.vni, subnets: n.subnets}
 	if w.plan.tunnel != nil {

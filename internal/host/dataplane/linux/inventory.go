@@ -150,15 +150,13 @@ func (p *Plane) compare(inv *dataplane.Inventory) {
 
 // Destroy implements dataplane.Plane. It goes by what it finds, so it also clears up after another process; every step may be repeated.
 func (p *Plane) Destroy(ctx context.Context) error {
-	if err := p.Close(ctx); err != nil {
-		return err
-	}
+	errs := []error{p.Close(ctx)}
 	if err := p.lockKernel(ctx); err != nil {
 		return err
 	}
 	defer p.unlockKernel()
 	routers, err := listNamespaces(p.cfg.routerPrefix())
-	errs := []error{err}
+	errs = append(errs, err)
 	for _, name := range append(routers, p.cfg.fabricName()) {
 		errs = append(errs, destroyNamespace(name))
 	}
@@ -170,7 +168,7 @@ func (p *Plane) Destroy(ctx context.Context) error {
 		return errors.Join(append(errs, err)...)
 	}
 	defer host.close()
-	errs = append(errs, host.removeLinks(func(l netlink.Link) bool {
+	errs = append(errs, host.removeLinks(func(_ string, l netlink.Link) bool {
 		o, ok := parseAlias(l.Attrs().Alias)
 		return ok && o.kind == p.cfg.externalKind()
 	}))
@@ -188,25 +186,6 @@ func destroyNamespace(name string) error {
 		return err
 	}
 	defer ns.close()
-	err = ns.removeLinks(func(l netlink.Link) bool { return true })
+	err = ns.removeLinks(func(string, netlink.Link) bool { return true })
 	return errors.Join(err, removeNamespace(name))
-}
-
-func (n *namespace) removeLinks(which func(netlink.Link) bool) error {
-	links, err := n.links()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for name, l := range links {
-		if !which(l) {
-			continue
-		}
-		if err := n.LinkDel(l); err != nil {
-			if still, _ := n.LinkByName(name); still != nil && l.Type() != "sit" && l.Type() != "ipip" && l.Type() != "gre" {
-				errs = append(errs, fmt.Errorf("removing device %s: %w", name, err))
-			}
-		}
-	}
-	return errors.Join(errs...)
 }

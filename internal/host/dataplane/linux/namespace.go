@@ -11,11 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
@@ -39,8 +41,11 @@ type namespace struct {
 func openNamespace(name string) (*namespace, error) {
 	var fd netns.NsHandle
 	var err error
-	if name == "" {
-		fd, err = netns.Get()
+	if name == "" { // on a locked thread: the one this goroutine runs on may be inside another namespace a moment later
+		err = onThread(func() (err error) {
+			fd, err = netns.Get()
+			return err
+		})
 	} else {
 		fd, err = openMounted(name)
 	}
@@ -211,7 +216,10 @@ func (n *namespace) run(ctx context.Context, stdin string, argv ...string) (stri
 	return out.String(), err
 }
 
-// links lists the namespace's devices by name, without lo.
+// fallback are devices that the kernel puts into each namespace when the tunnel's module is loaded; they cannot be removed.
+var fallback = []string{"tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6tnl0", "ip6gre0"}
+
+// links lists the namespace's devices by name, without lo and the fallback devices.
 func (n *namespace) links() (map[string]netlink.Link, error) {
 	list, err := n.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -219,9 +227,63 @@ func (n *namespace) links() (map[string]netlink.Link, error) {
 	}
 	out := make(map[string]netlink.Link, len(list))
 	for _, l := range list {
-		if l.Attrs().Flags&net.FlagLoopback == 0 {
+		if l.Attrs().Flags&net.FlagLoopback == 0 && !slices.Contains(fallback, l.Attrs().Name) {
 			out[l.Attrs().Name] = l
 		}
 	}
 	return out, nil
+}
+
+// doomedGroup is the device group into which devices go that are about to be removed.
+const doomedGroup = 0x6e657068
+
+// removeLinks removes the devices that which selects, all in one request where the kernel allows: each single removal waits some 20 ms for
+// readers of the device to finish. It returns what could not be removed.
+func (n *namespace) removeLinks(which func(name string, l netlink.Link) bool) error {
+	links, err := n.links()
+	if err != nil {
+		return err
+	}
+	for name, l := range links {
+		if !which(name, l) {
+			delete(links, name)
+		}
+	}
+	return n.remove(links)
+}
+
+func (n *namespace) remove(links map[string]netlink.Link) error {
+	if len(links) > 1 {
+		doomed := 0
+		for _, l := range links {
+			if l.Type() != "device" && n.LinkSetGroup(l, doomedGroup) == nil {
+				doomed++
+			}
+		}
+		if doomed > 0 {
+			// Whatever happens to the group, the loop below looks at each device again.
+			_ = n.do(func() error {
+				req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+				req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+				req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(doomedGroup)))
+				_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+				return err
+			})
+		}
+	}
+	left, err := n.links()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for name, l := range links {
+		now := left[name]
+		if now == nil || now.Attrs().Index != l.Attrs().Index {
+			continue
+		}
+		if err := n.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("removing device %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -179,8 +179,7 @@ func (p *Plane) reconcile(ctx context.Context, doc *hostapi.NetworkDocument) err
 		return err
 	}
 	w := &fabricWork{p: p, plan: pl, links: links, ns: st.fabric}
-	errs := []error{errPlan}
-	errs = append(errs, w.removeStale()...)
+	errs := []error{errPlan, w.removeStale()}
 	errs = append(errs, w.bridges()...)
 	errs = append(errs, w.ports()...)
 	if err := p.filter(ctx, pl); err != nil {

@@ -262,15 +262,16 @@ func (n *namespace) removeOthers(inner map[string]netlink.Link, r *routerPlan) e
 	for _, l := range r.legs {
 		want[l.dev] = true
 	}
+	others := map[string]netlink.Link{}
 	for name, l := range inner {
-		if _, ok := parseAlias(l.Attrs().Alias); want[name] || l.Type() != "veth" && !ok {
-			continue // the kernel's own fallback devices (sit0, gre0 …) stay
-		}
-		if err := n.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("removing device %s: %w", name, err)
+		if !want[name] {
+			others[name] = l
 		}
 	}
-	return nil
+	if len(others) == 0 {
+		return nil
+	}
+	return n.remove(others)
 }
 
 // routes sets the default route, the static ones, and for each leg the way back to its own network's metadata service: with several

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"nephos/internal/fault"
@@ -65,22 +66,38 @@ func (p *Plane) OpenTap(ctx context.Context, portID string) (*os.File, error) {
 		return nil, err
 	}
 	defer ns.close()
-	links, err := ns.links()
+	l, err := ns.portLink(portID)
 	if err != nil {
 		return nil, err
 	}
-	for name, l := range links {
-		if o, ok := parseAlias(l.Attrs().Alias); !ok || o.kind != "port" || o.id != portID {
-			continue
+	name := l.Attrs().Name
+	if l.Type() != "tuntap" && l.Type() != "tun" {
+		return nil, fault.Conflict("port %s is the device %s of type %s, not a tap", portID, name, l.Type())
+	}
+	f, err := ns.openTap(name)
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fault.Conflict("the tap of port %s is held by another process", portID).WithCause(err)
+	}
+	return f, err
+}
+
+// portLink finds the port's device: nearly always under the name that its id gives, else by its alias.
+func (n *namespace) portLink(portID string) (netlink.Link, error) {
+	is := func(l netlink.Link) bool {
+		o, ok := parseAlias(l.Attrs().Alias)
+		return ok && o.kind == "port" && o.id == portID
+	}
+	if l, err := n.LinkByName("tap" + portID[:min(11, len(portID))]); err == nil && is(l) {
+		return l, nil
+	}
+	links, err := n.links()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if is(l) {
+			return l, nil
 		}
-		if l.Type() != "tuntap" && l.Type() != "tun" {
-			return nil, fault.Conflict("port %s is the device %s of type %s, not a tap", portID, name, l.Type())
-		}
-		f, err := ns.openTap(name)
-		if errors.Is(err, unix.EBUSY) {
-			return nil, fault.Conflict("the tap of port %s is held by another process", portID).WithCause(err)
-		}
-		return f, err
 	}
 	return nil, fault.NotFound("port %s has no tap on this host", portID)
 }
