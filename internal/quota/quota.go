@@ -1,0 +1,236 @@
+package quota
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+
+	"nephos/internal/db"
+	"nephos/internal/fault"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrations are this room's tables.
+func Migrations() db.Migrations {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the path is embedded above
+	}
+	return db.Migrations{Room: "quota", FS: sub}
+}
+
+// Service is the verbs; it keeps no state.
+type Service struct{}
+
+// New makes the Service.
+func New() *Service { return &Service{} }
+
+// Reserve adds delta (amounts ≥ 0 by resource) to a project's usage, all or nothing: fault.KindQuota names the first resource that does not
+// fit. Rows are taken in the order of their names, so that two transactions cannot deadlock.
+func (s *Service) Reserve(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error {
+	for _, resource := range slices.Sorted(maps.Keys(delta)) {
+		n := delta[resource]
+		if n == 0 {
+			continue
+		}
+		limit, err := s.Limit(ctx, tx, projectID, resource)
+		if err != nil {
+			return err
+		}
+		if limit != Unlimited && n > limit { // also the first reservation, where there is no row to hold it against yet
+			return s.exceeded(ctx, tx, projectID, resource, n, limit)
+		}
+		hit, err := tx.Exec(ctx, `INSERT INTO quota_usage (project_id, resource, used) VALUES (?, ?, ?)
+			ON CONFLICT (project_id, resource) DO UPDATE SET used = quota_usage.used + excluded.used WHERE ? < 0 OR quota_usage.used + excluded.used <= ?`,
+			projectID, resource, n, limit, limit)
+		if err != nil {
+			return err
+		}
+		if hit == 0 {
+			return s.exceeded(ctx, tx, projectID, resource, n, limit)
+		}
+	}
+	return nil
+}
+
+// exceeded is the refusal in Nova's words.
+func (s *Service) exceeded(ctx context.Context, tx *db.Tx, projectID, resource string, n, limit int64) error {
+	used, err := s.used(ctx, tx, projectID, resource)
+	if err != nil {
+		return err
+	}
+	return fault.Quota("Quota exceeded for %s: Requested %d, but already used %d of %d %s", resource, n, used, limit, resource)
+}
+
+// Release takes delta back from a project's usage.
+func (s *Service) Release(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error {
+	for _, resource := range slices.Sorted(maps.Keys(delta)) {
+		if delta[resource] == 0 {
+			continue
+		}
+		if _, err := tx.Exec(ctx, `UPDATE quota_usage SET used = used - ? WHERE project_id = ? AND resource = ?`, delta[resource], projectID, resource); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fits says how many of want units fit next to what is used, at least atLeast: else the fault that reserving atLeast would give.
+func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, unit map[string]int64, atLeast, want int) (int, error) {
+	fits := want
+	for _, resource := range slices.Sorted(maps.Keys(unit)) {
+		limit, err := s.Limit(ctx, tx, projectID, resource)
+		if err != nil {
+			return 0, err
+		}
+		if limit == Unlimited || unit[resource] == 0 {
+			continue
+		}
+		used, err := s.used(ctx, tx, projectID, resource)
+		if err != nil {
+			return 0, err
+		}
+		n := max(0, int((limit-used)/unit[resource]))
+		if n < atLeast {
+			return 0, s.exceeded(ctx, tx, projectID, resource, unit[resource]*int64(atLeast), limit)
+		}
+		fits = min(fits, n)
+	}
+	return fits, nil
+}
+
+// Limit is the limit in force: the project's own, else the default class's, else the built-in.
+func (s *Service) Limit(ctx context.Context, tx *db.Tx, projectID, resource string) (int64, error) {
+	var rows []struct {
+		Project string `db:"project_id"`
+		Lim     int64  `db:"lim"`
+	}
+	err := tx.Select(ctx, &rows, `SELECT project_id, lim FROM quota_limits WHERE resource = ? AND user_id = '' AND (project_id = ? OR project_id = ?)`, resource, projectID, classProject)
+	if err != nil {
+		return 0, err
+	}
+	out := Default(resource)
+	for _, r := range rows {
+		if r.Project == projectID {
+			return r.Lim, nil
+		}
+		out = r.Lim
+	}
+	return out, nil
+}
+
+// Limits is Limit for many resources at once.
+func (s *Service) Limits(ctx context.Context, tx *db.Tx, projectID string, resources []string) (map[string]int64, error) {
+	var rows []struct {
+		Project  string `db:"project_id"`
+		Resource string `db:"resource"`
+		Lim      int64  `db:"lim"`
+	}
+	err := tx.Select(ctx, &rows, `SELECT project_id, resource, lim FROM quota_limits WHERE user_id = '' AND (project_id = ? OR project_id = ?)`, projectID, classProject)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]int64, len(resources))
+	for _, r := range resources {
+		out[r] = Default(r)
+	}
+	for _, class := range []bool{true, false} { // the project's own come last and win
+		for _, r := range rows {
+			if _, ok := out[r.Resource]; ok && (r.Project == classProject) == class {
+				out[r.Resource] = r.Lim
+			}
+		}
+	}
+	return out, nil
+}
+
+// DefaultLimits are the default class's.
+func (s *Service) DefaultLimits(ctx context.Context, tx *db.Tx, resources []string) (map[string]int64, error) {
+	return s.Limits(ctx, tx, classProject, resources)
+}
+
+// SetLimit sets a project's own limit. Holding it against the usage is the caller's rule (Nova refuses a limit below usage without force).
+func (s *Service) SetLimit(ctx context.Context, tx *db.Tx, projectID, resource string, limit int64) error {
+	if limit < Unlimited {
+		return fault.Invalid(resource, "Quota limit %d for %s must be -1 or greater.", limit, resource)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO quota_limits (project_id, user_id, resource, lim) VALUES (?, '', ?, ?)
+		ON CONFLICT (project_id, user_id, resource) DO UPDATE SET lim = excluded.lim`, projectID, resource, limit)
+	return err
+}
+
+// SetDefault sets the default class's limit.
+func (s *Service) SetDefault(ctx context.Context, tx *db.Tx, resource string, limit int64) error {
+	return s.SetLimit(ctx, tx, classProject, resource, limit)
+}
+
+// Reset drops a project's own limits for these resources.
+func (s *Service) Reset(ctx context.Context, tx *db.Tx, projectID string, resources []string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM quota_limits WHERE project_id = ? AND resource IN (?)`, projectID, resources)
+	return err
+}
+
+func (s *Service) used(ctx context.Context, tx *db.Tx, projectID, resource string) (int64, error) {
+	var used int64
+	err := tx.Get(ctx, &used, `SELECT used FROM quota_usage WHERE project_id = ? AND resource = ?`, projectID, resource)
+	if errors.Is(err, db.ErrNoRows) {
+		return 0, nil
+	}
+	return used, err
+}
+
+// Usage is what a project uses, by resource; resources never used are absent.
+func (s *Service) Usage(ctx context.Context, tx *db.Tx, projectID string) (map[string]int64, error) {
+	var rows []usageRow
+	if err := tx.Select(ctx, &rows, `SELECT * FROM quota_usage WHERE project_id = ?`, projectID); err != nil {
+		return nil, err
+	}
+	out := map[string]int64{}
+	for _, r := range rows {
+		out[r.Resource] = r.Used
+	}
+	return out, nil
+}
+
+type usageRow struct {
+	Project  string `db:"project_id"`
+	Resource string `db:"resource"`
+	Used     int64  `db:"used"`
+}
+
+// Count is what really exists, as a room counts it: project → resource → amount.
+type Count map[string]map[string]int64
+
+// Check compares usage with what the rooms counted (in the same transaction) and gives a sentence per difference. resources bounds what is
+// compared.
+func (s *Service) Check(ctx context.Context, tx *db.Tx, resources []string, real Count) ([]string, error) {
+	var rows []usageRow
+	if err := tx.Select(ctx, &rows, `SELECT * FROM quota_usage WHERE resource IN (?) ORDER BY project_id, resource`, resources); err != nil {
+		return nil, err
+	}
+	var out []string
+	seen := map[usageRow]bool{}
+	report := func(project, resource string, used, exists int64) {
+		if used != exists {
+			out = append(out, "quota: project "+project+" is charged "+strconv.FormatInt(used, 10)+" "+resource+", but "+strconv.FormatInt(exists, 10)+" exist")
+		}
+	}
+	for _, r := range rows {
+		report(r.Project, r.Resource, r.Used, real[r.Project][r.Resource])
+		seen[usageRow{Project: r.Project, Resource: r.Resource}] = true
+	}
+	for _, project := range slices.Sorted(maps.Keys(real)) {
+		for _, resource := range slices.Sorted(maps.Keys(real[project])) {
+			if slices.Contains(resources, resource) && !seen[usageRow{Project: project, Resource: resource}] {
+				report(project, resource, 0, real[project][resource])
+			}
+		}
+	}
+	return out, nil
+}
