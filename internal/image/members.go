@@ -90,10 +90,10 @@ func (s *Service) RemoveMember(ctx context.Context, creds *policy.Credentials, i
 		if err := img.mustBeShared(); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, `DELETE FROM image_members WHERE image_id = ? AND member = ?`, id, project)
-		if err == nil && n == 0 {
+		if _, ok := img.Member(project); !ok {
 			return noMember(id, project)
 		}
+		_, err = tx.Exec(ctx, `DELETE FROM image_members WHERE image_id = ? AND member = ?`, id, project)
 		return err
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"nephos/internal/db"
 )
 
@@ -80,8 +82,11 @@ type memberRow struct {
 	UpdatedAt db.Time      `db:"updated_at"`
 }
 
-// load reads one image that is not deleted.
+// load reads one image that is not deleted. What is no UUID is not looked for: PostgreSQL refuses some texts that a URL can hold.
 func load(ctx context.Context, tx *db.Tx, id string) (Image, error) {
+	if uuid.Validate(id) != nil {
+		return Image{}, notFound(id)
+	}
 	var r row
 	err := tx.Get(ctx, &r, `SELECT * FROM images WHERE id = ? AND status <> 'deleted'`, id)
 	if errors.Is(err, db.ErrNoRows) {

@@ -194,6 +194,9 @@ func TestImageLifeOutsideIn(t *testing.T) {
 			require.Equal(t, 404, c.do(t, "alice", m, "/v2/images/"+id, "", "").status)
 		}
 		require.Equal(t, 404, c.do(t, "alice", "GET", file, "", "").status)
+		for _, odd := range []string{"x", "%00", "%ff", strings.Repeat("a", 5000)} {
+			require.Equal(t, 404, c.do(t, "alice", "GET", "/v2/images/"+odd, "", "").status)
+		}
 		require.Equal(t, 409, c.do(t, "alice", "POST", "/v2/images", "application/json", `{"id":"`+id+`"}`).status)
 		left, err := os.ReadDir(c.dir)
 		require.NoError(t, err)
@@ -408,7 +411,7 @@ func TestListFiltersAndPages(t *testing.T) {
 			require.Equal(t, want, c.names(t, "alice", strings.ReplaceAll(q, `"`, "%22")), q)
 		}
 		for _, q := range []string{"limit=x", "limit=-1", "marker=nope", "sort_key=owner", "sort_dir=up", "sort=name:up", "sort=name&sort_key=name", "visibility=x", "member_status=x",
-			"os_hidden=x", "protected=1x", "size_min=x", "created_at=gt:yesterday", "created_at=foo:2020-01-01T00:00:00Z", "name=in:%22a", "name=%00"} {
+			"os_hidden=x", "protected=1x", "size_min=x", "created_at=gt:yesterday", "created_at=foo:2020-01-01T00:00:00Z", "name=in:%22a", "name=%00", "name=%ff", "any%00=x"} {
 			got := c.do(t, "alice", "GET", "/v2/images?"+q, "", "")
 			require.Equal(t, 400, got.status, "%s: %s", q, got.raw)
 		}
@@ -456,6 +459,8 @@ func TestMembers(t *testing.T) {
 		require.Equal(t, 204, c.do(t, "alice", "DELETE", members+"/p-bob", "", "").status)
 		require.Equal(t, 404, c.do(t, "alice", "DELETE", members+"/p-bob", "", "").status)
 		require.Equal(t, 404, c.do(t, "bob", "GET", "/v2/images/"+id, "", "").status)
+		require.Equal(t, 404, c.do(t, "alice", "DELETE", members+"/%00", "", "").status)
+		require.Equal(t, 400, c.do(t, "alice", "POST", members, "application/json", `{"member":"a\u0000"}`).status)
 		private := c.create(t, "alice", `{"visibility":"private"}`)
 		require.Equal(t, 403, c.do(t, "alice", "GET", "/v2/images/"+private+"/members", "", "").status)
 		require.Equal(t, 403, c.do(t, "alice", "POST", "/v2/images/"+private+"/members", "application/json", `{"member":"p-bob"}`).status)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"nephos/internal/fault"
 	"nephos/internal/httpapi"
@@ -71,8 +72,8 @@ func parseFilter(q url.Values) (image.Filter, error) {
 		return f, err
 	}
 	for name, values := range q {
-		if strings.ContainsRune(name, 0) || slices.ContainsFunc(values, func(v string) bool { return strings.ContainsRune(v, 0) }) {
-			return f, badQuery(name, values[0], "it holds a NUL character")
+		if !storable(name) || slices.ContainsFunc(values, func(v string) bool { return !storable(v) }) {
+			return f, badQuery(name, values[0], "it must be UTF-8 without NUL")
 		}
 		if name == "tag" {
 			f.Tags = values
@@ -91,6 +92,9 @@ func parseFilter(q url.Values) (image.Filter, error) {
 	}
 	return f, nil
 }
+
+// storable says whether the database could hold s, and so whether it may be asked for it.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // readParam reads one parameter.
 func readParam(f *image.Filter, name, v string) error {
