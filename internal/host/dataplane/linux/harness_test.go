@@ -157,7 +157,7 @@ func (g *guest) dhcp() {
 
 func (g *guest) tryDHCP(timeout time.Duration) error {
 	return g.do(func() error {
-		c, err := nclient4.New("eth0", nclient4.WithTimeout(timeout/2), nclient4.WithRetry(2))
+		c, err := nclient4.New("eth0", nclient4.WithTimeout(timeout/25), nclient4.WithRetry(25))
 		if err != nil {
 			return err
 		}
