@@ -1,0 +1,221 @@
+package compute
+
+import (
+	"slices"
+
+	"nephos/internal/db"
+	"nephos/internal/hostapi"
+)
+
+// VMState is what a server is (Nova's vm_state).
+type VMState string
+
+// The states that exist here; their meaning and moves are Nova's (shared facts: states.md §6).
+const (
+	Building  VMState = "building"
+	Active    VMState = "active"
+	Stopped   VMState = "stopped"
+	Paused    VMState = "paused"
+	Suspended VMState = "suspended"
+	Errored   VMState = "error"
+	Deleted   VMState = "deleted"
+)
+
+// TaskState is what is being done to a server (Nova's task_state); None while nothing is.
+type TaskState string
+
+// The task states that are stored. While a host builds, the finer ones (networking, block_device_mapping, spawning) come from the host's
+// progress messages and are shown in place of Scheduling's successor, None: see Hosts.Task.
+const (
+	None           TaskState = ""
+	Scheduling     TaskState = "scheduling"
+	Networking     TaskState = "networking"
+	MappingDevices TaskState = "block_device_mapping"
+	Spawning       TaskState = "spawning"
+	PoweringOff    TaskState = "powering-off"
+	PoweringOn     TaskState = "powering-on"
+	Rebooting      TaskState = "rebooting"
+	RebootingHard  TaskState = "rebooting_hard"
+	Pausing        TaskState = "pausing"
+	Unpausing      TaskState = "unpausing"
+	Suspending     TaskState = "suspending"
+	Resuming       TaskState = "resuming"
+	Deleting       TaskState = "deleting"
+)
+
+// Flavor is a flavor as it was when the server was made, or the row itself.
+type Flavor struct {
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	VCPUs        int               `json:"vcpus"`
+	RAMMiB       int               `json:"ram_mib"`
+	RootGiB      int               `json:"root_gib"`
+	EphemeralGiB int               `json:"ephemeral_gib"`
+	SwapMiB      int               `json:"swap_mib"`
+	RxTxFactor   float64           `json:"rxtx_factor"`
+	ExtraSpecs   map[string]string `json:"extra_specs,omitempty"`
+	Public       bool              `json:"public"`
+	Disabled     bool              `json:"disabled"`
+	Description  *string           `json:"description,omitempty"`
+}
+
+// Fault is why a server is in ERROR. Code is the HTTP status that fits: 500 for the cloud's own failings.
+type Fault struct {
+	Code    int     `json:"code"`
+	Message string  `json:"message"`
+	Details string  `json:"details"` // the step, and the scheduler's explanation
+	Created db.Time `json:"created"`
+}
+
+// Hints are the scheduler hints of a request.
+type Hints struct {
+	Group           string   `json:"group,omitempty"`
+	SameHost        []string `json:"same_host,omitempty"`
+	DifferentHost   []string `json:"different_host,omitempty"`
+	BuildNearHostIP string   `json:"build_near_host_ip,omitempty"`
+	CIDR            string   `json:"cidr,omitempty"`
+}
+
+// ImageMeta is what a server keeps of its image: enough to build, start and rebuild it when the image is long gone.
+type ImageMeta struct {
+	Spec       *hostapi.ImageSpec `json:"spec,omitempty"` // nil for boot from volume
+	Properties map[string]string  `json:"properties,omitempty"`
+	MinDiskGiB int                `json:"min_disk_gib"`
+	MinRAMMiB  int                `json:"min_ram_mib"`
+}
+
+// Server is one row.
+type Server struct {
+	ID             string                     `db:"id"`
+	ProjectID      string                     `db:"project_id"`
+	UserID         string                     `db:"user_id"`
+	Name           string                     `db:"name"`
+	Description    *string                    `db:"description"`
+	Hostname       string                     `db:"hostname"`
+	VMState        VMState                    `db:"vm_state"`
+	TaskState      TaskState                  `db:"task_state"`
+	PowerState     hostapi.PowerState         `db:"power_state"`
+	Host           string                     `db:"host"` // "" while none is chosen, and after a failed build
+	Epoch          int64                      `db:"epoch"`
+	Generation     int64                      `db:"generation"`
+	Flavor         db.JSON[Flavor]            `db:"flavor"`
+	FlavorID       string                     `db:"flavor_id"`
+	ImageID        string                     `db:"image_id"`
+	Image          db.JSON[ImageMeta]         `db:"image"`
+	KeyName        string                     `db:"key_name"`
+	PublicKey      string                     `db:"public_key"`
+	UserData       string                     `db:"user_data"` // base64, as given
+	AdminPass      string                     `db:"admin_pass"`
+	ConfigDrive    bool                       `db:"config_drive"`
+	Metadata       db.JSON[map[string]string] `db:"metadata"`
+	Tags           db.JSON[[]string]          `db:"tags"`
+	Hints          db.JSON[Hints]             `db:"hints"`
+	Personality    db.JSON[[]hostapi.File]    `db:"personality"`
+	SecurityGroups db.JSON[[]string]          `db:"security_groups"` // ids, of the ports made for this server
+	GroupID        string                     `db:"group_id"`
+	Zone           string                     `db:"zone"`        // of the host
+	PinnedZone     string                     `db:"pinned_zone"` // as asked for
+	ForcedHost     string                     `db:"forced_host"`
+	ReservationID  string                     `db:"reservation_id"`
+	LaunchIndex    int                        `db:"launch_index"`
+	AccessIPv4     string                     `db:"access_ip_v4"`
+	AccessIPv6     string                     `db:"access_ip_v6"`
+	DiskConfig     string                     `db:"disk_config"`
+	RootDevice     string                     `db:"root_device"`
+	Locked         bool                       `db:"locked"`
+	LockedReason   string                     `db:"locked_reason"`
+	LockedBy       string                     `db:"locked_by"` // owner or admin
+	Fault          db.JSON[*Fault]            `db:"fault"`
+	Created        db.Time                    `db:"created_at"`
+	Updated        db.Time                    `db:"updated_at"`
+	Launched       db.Time                    `db:"launched_at"`
+	Terminated     db.Time                    `db:"terminated_at"`
+	Deleted        bool                       `db:"deleted"`
+}
+
+// BlockDevice is one row of a server's block device mapping (states.md §4).
+type BlockDevice struct {
+	ID                  string  `db:"id"`
+	ServerID            string  `db:"server_id"`
+	SourceType          string  `db:"source_type"`      // image, volume, snapshot, blank
+	DestinationType     string  `db:"destination_type"` // local, volume
+	ImageID             string  `db:"image_id"`
+	SnapshotID          string  `db:"snapshot_id"`
+	VolumeID            string  `db:"volume_id"`
+	AttachmentID        string  `db:"attachment_id"`
+	SizeGiB             int     `db:"size_gib"`
+	BootIndex           int     `db:"boot_index"` // 0 root, -1 not bootable
+	Device              string  `db:"device"`     // /dev/vdb
+	DiskBus             string  `db:"disk_bus"`
+	GuestFormat         string  `db:"guest_format"` // local blank: "swap" or a file system
+	VolumeType          string  `db:"volume_type"`
+	Tag                 string  `db:"tag"`
+	DeleteOnTermination bool    `db:"delete_on_termination"`
+	CreatedVolume       bool    `db:"created_volume"` // the volume was made for this server
+	Created             db.Time `db:"created_at"`
+}
+
+// Status is what the API shows (compute.md §6).
+func (s *Server) Status() string {
+	switch s.VMState {
+	case Active:
+		switch s.TaskState {
+		case Rebooting:
+			return "REBOOT"
+		case RebootingHard:
+			return "HARD_REBOOT"
+		}
+		return "ACTIVE"
+	case Building:
+		return "BUILD"
+	case Stopped:
+		if s.TaskState == RebootingHard {
+			return "HARD_REBOOT"
+		}
+		return "SHUTOFF"
+	case Paused:
+		return "PAUSED"
+	case Suspended:
+		return "SUSPENDED"
+	case Errored:
+		return "ERROR"
+	case Deleted:
+		return "DELETED"
+	}
+	return "UNKNOWN"
+}
+
+// StatusStates maps a status filter to the vm_states it selects; ok is false for a word that is no status.
+func StatusStates(status string) (states []VMState, ok bool) {
+	all := map[string][]VMState{"ACTIVE": {Active}, "BUILD": {Building}, "SHUTOFF": {Stopped}, "PAUSED": {Paused}, "SUSPENDED": {Suspended}, "ERROR": {Errored},
+		"DELETED": {Deleted}, "REBOOT": {Active}, "HARD_REBOOT": {Active, Stopped}, "PASSWORD": {}, "REBUILD": {}, "RESIZE": {}, "VERIFY_RESIZE": {}, "REVERT_RESIZE": {}, "MIGRATING": {},
+		"RESCUE": {}, "SHELVED": {}, "SHELVED_OFFLOADED": {}, "SOFT_DELETED": {}, "UNKNOWN": {}}
+	states, ok = all[status]
+	return states, ok
+}
+
+// VolumeBooted says that the root disk is a volume.
+func (s *Server) VolumeBooted() bool { return s.ImageID == "" }
+
+// Resources is what the server takes of its host, in placement's classes. disk is root (none when booted from a volume) + ephemeral + swap.
+func (s *Server) Resources() (vcpus, ramMiB, diskGiB int) {
+	f := s.Flavor.V
+	diskGiB = f.EphemeralGiB + (f.SwapMiB+1023)/1024
+	if !s.VolumeBooted() {
+		diskGiB += f.RootGiB
+	}
+	return f.VCPUs, f.RAMMiB, diskGiB
+}
+
+// ActionRule says from where an action may start (compute.md §7).
+type ActionRule struct {
+	Name  string      // instance action and workflow kind: "server." + Name
+	From  []VMState   // allowed vm_states
+	Tasks []TaskState // allowed task states besides None
+	Task  TaskState   // set while it runs
+}
+
+// Allows is the check of vm_state and task_state.
+func (a ActionRule) Allows(vm VMState, task TaskState) bool {
+	return (a.From == nil || slices.Contains(a.From, vm)) && (task == None || slices.Contains(a.Tasks, task))
+}
