@@ -1,8 +1,11 @@
 package linux
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"regexp"
 
 	"nephos/internal/fault"
@@ -33,6 +36,15 @@ type External struct {
 }
 
 var instanceForm = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
+
+// InstanceFor derives an instance name from a state directory: the same for the same path, another one for another.
+func InstanceFor(stateDir string) string {
+	if abs, err := filepath.Abs(stateDir); err == nil {
+		stateDir = abs
+	}
+	h := sha256.Sum256([]byte(stateDir))
+	return hex.EncodeToString(h[:4])
+}
 
 func (c *Config) check() error {
 	if !instanceForm.MatchString(c.Instance) {

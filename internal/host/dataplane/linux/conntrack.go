@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,15 +30,16 @@ func (p *Plane) sweep(pl *plan) error {
 	return nil
 }
 
-// touches matches entries that have one of the addresses anywhere.
-func touches(addrs []netip.Addr) matcher {
+// strayed matches entries whose translation is not that of now: outer → inner for what came in by an outer address, inner → outer for what
+// left by one; and everything that used an address which is gone.
+func strayed(now map[netip.Addr]netip.Addr, gone map[netip.Addr]bool) matcher {
 	return func(c *netlink.ConntrackFlow) bool {
-		for _, ip := range []net.IP{c.Forward.SrcIP, c.Forward.DstIP, c.Reverse.SrcIP, c.Reverse.DstIP} {
-			if slices.Contains(addrs, addrOf(ip)) {
-				return true
-			}
+		asked, left := addrOf(c.Forward.DstIP), addrOf(c.Reverse.DstIP)
+		if inner, ok := now[asked]; ok && addrOf(c.Reverse.SrcIP) != inner || gone[asked] && !ok {
+			return true
 		}
-		return false
+		inner, ok := now[left]
+		return ok && addrOf(c.Forward.SrcIP) != inner && left != addrOf(c.Forward.SrcIP) || gone[left] && !ok
 	}
 }
 

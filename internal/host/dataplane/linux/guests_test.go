@@ -162,6 +162,14 @@ func TestScene(t *testing.T) {
 		if _, err := ask(c, 2*never); err == nil {
 			t.Error("a connection through a removed floating IP lives on")
 		}
+		moved := less
+		moved.Revision++
+		moved.Routers = slices.Clone(less.Routers)
+		moved.Routers[0].FloatingIPs = []hostapi.FloatingSpec{{ID: id("f2"), Floating: "198.51.100.12", Fixed: "10.0.0.11"}}
+		h.apply(moved)
+		if got := h.root.whoami(t, "198.51.100.12", 8082); got != "198.51.100.1" {
+			t.Errorf("a floating IP that was moved: the guest sees %s", got)
+		}
 		if _, err := h.root.dial("198.51.100.11", 8082, never); err == nil {
 			t.Error("a removed floating IP still answers")
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -241,22 +242,36 @@ func (n *namespace) serve(t testing.TB, port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lis.Close() })
-	go func() {
+	var mu sync.Mutex
+	var conns []net.Conn
+	var loops sync.WaitGroup
+	t.Cleanup(func() {
+		lis.Close()
+		mu.Lock()
+		for _, c := range conns { // a peer that was cut off never says goodbye
+			c.Close()
+		}
+		mu.Unlock()
+		loops.Wait()
+	})
+	loops.Go(func() {
 		for {
 			c, err := lis.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			loops.Go(func() {
 				defer c.Close()
 				for sc := bufio.NewScanner(c); sc.Scan(); {
 					from := netip.MustParseAddrPort(c.RemoteAddr().String())
 					fmt.Fprintln(c, from.Addr())
 				}
-			}()
+			})
 		}
-	}()
+	})
 }
 
 // dial connects from inside the namespace.

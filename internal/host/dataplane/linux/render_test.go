@@ -3,6 +3,7 @@ package linux
 import (
 	"flag"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"pgregory.net/rapid"
 
 	"nephos/internal/hostapi"
@@ -329,5 +331,31 @@ func TestHostResolvers(t *testing.T) {
 	}
 	if got := hostResolvers(path + ".none"); got != nil {
 		t.Errorf("resolvers of no file: %v", got)
+	}
+}
+
+func TestStrayed(t *testing.T) {
+	t.Parallel()
+	ip := net.ParseIP
+	now := map[netip.Addr]netip.Addr{netip.MustParseAddr("198.51.100.11"): netip.MustParseAddr("10.0.0.11"), netip.MustParseAddr("198.51.100.12"): netip.MustParseAddr("10.0.0.12")}
+	gone := map[netip.Addr]bool{netip.MustParseAddr("198.51.100.13"): true}
+	for name, c := range map[string]struct {
+		src, dst, replySrc, replyDst string
+		want                         bool
+	}{
+		"in by a floating ip":    {"198.51.100.1", "198.51.100.11", "10.0.0.11", "198.51.100.1", false},
+		"in, moved since":        {"198.51.100.1", "198.51.100.11", "10.0.0.12", "198.51.100.1", true},
+		"in, gone since":         {"198.51.100.1", "198.51.100.13", "10.0.0.11", "198.51.100.1", true},
+		"out by a floating ip":   {"10.0.0.11", "198.51.100.1", "198.51.100.1", "198.51.100.11", false},
+		"out, moved since":       {"10.0.0.12", "198.51.100.1", "198.51.100.1", "198.51.100.11", true},
+		"out, gone since":        {"10.0.0.12", "198.51.100.1", "198.51.100.1", "198.51.100.13", true},
+		"hairpin":                {"10.0.0.12", "198.51.100.11", "10.0.0.11", "198.51.100.12", false},
+		"out by the router":      {"10.0.0.12", "198.51.100.1", "198.51.100.1", "198.51.100.10", false},
+		"between inner networks": {"10.0.0.12", "10.1.0.5", "10.1.0.5", "10.0.0.12", false},
+	} {
+		f := &netlink.ConntrackFlow{Forward: netlink.IPTuple{SrcIP: ip(c.src), DstIP: ip(c.dst)}, Reverse: netlink.IPTuple{SrcIP: ip(c.replySrc), DstIP: ip(c.replyDst)}}
+		if got := strayed(now, gone)(f); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }

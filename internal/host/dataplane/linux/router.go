@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -26,7 +27,8 @@ type routerState struct {
 	ns    *namespace
 	key   string // "" when something must be looked at again
 	rules ruleset
-	float map[netip.Addr]bool
+	float map[netip.Addr]netip.Addr // outer → inner, as of the last sweep; nil: never swept
+	gone  map[netip.Addr]bool       // outer addresses taken off the gateway and not swept yet
 }
 
 // key changes whenever the router must be looked at.
@@ -120,7 +122,7 @@ func (w *fabricWork) router(ctx context.Context, r *routerPlan) error {
 		if err != nil {
 			return err
 		}
-		s = &routerState{ns: ns}
+		s = &routerState{ns: ns, gone: map[netip.Addr]bool{}}
 		w.p.state.routers[r.ns] = s
 		if err := prepareRouter(ns, r.id); err != nil {
 			return err
@@ -144,7 +146,7 @@ func (w *fabricWork) router(ctx context.Context, r *routerPlan) error {
 		return err
 	}
 	for _, l := range r.legs {
-		if err := w.leg(r, l, s.ns, inner); err != nil {
+		if err := w.leg(r, l, s, inner); err != nil {
 			return fmt.Errorf("leg %s: %w", l.dev, err)
 		}
 	}
@@ -193,7 +195,8 @@ func prepareRouter(ns *namespace, id string) error {
 }
 
 // leg makes one veth pair: the outer end on the network's bridge, the inner one with the port's MAC and addresses.
-func (w *fabricWork) leg(r *routerPlan, l *legPlan, ns *namespace, inner map[string]netlink.Link) error {
+func (w *fabricWork) leg(r *routerPlan, l *legPlan, s *routerState, inner map[string]netlink.Link) error {
+	ns := s.ns
 	outer, in := w.links[l.dev], inner[l.dev]
 	bridge := w.links[l.net.bridge]
 	if bridge == nil {
@@ -243,7 +246,10 @@ func (w *fabricWork) leg(r *routerPlan, l *legPlan, ns *namespace, inner map[str
 			}
 		}
 	}
-	added, err := ns.syncAddressesReport(in, addrs, false)
+	added, removed, err := ns.syncAddressesReport(in, addrs, false)
+	for _, a := range removed {
+		s.gone[a.Addr()] = true
+	}
 	if err != nil {
 		return err
 	}
@@ -347,24 +353,21 @@ func (n *namespace) syncMetadataRules(want map[string]int) error {
 	return nil
 }
 
-// dropFloating ends the connections of floating addresses that are gone or lead elsewhere now.
+// dropFloating ends the connections of floating addresses that are gone or lead elsewhere now, also those that an earlier process made.
 func (s *routerState) dropFloating(r *routerPlan) error {
-	now := map[netip.Addr]bool{}
+	now := make(map[netip.Addr]netip.Addr, len(r.floating))
 	for _, f := range r.floating {
-		now[f.outer] = true
+		now[f.outer] = f.inner
 	}
-	var gone []netip.Addr
-	for a := range s.float {
-		if !now[a] {
-			gone = append(gone, a)
-		}
-	}
-	s.float = now
-	if len(gone) == 0 {
+	if s.float != nil && len(s.gone) == 0 && maps.Equal(s.float, now) {
 		return nil
 	}
-	_, err := s.ns.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, touches(gone))
-	return err
+	if _, err := s.ns.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, strayed(now, s.gone)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("ending connections of floating addresses: %w", err)
+	}
+	s.float = now
+	clear(s.gone)
+	return nil
 }
 
 // announce tells the network of new addresses by gratuitous ARP (RFC 5227, 3), so that nobody goes on sending to their last holder.

@@ -13,15 +13,15 @@ import (
 // syncAddresses gives the device exactly these addresses (IPv6 link-local ones aside). With bare the kernel makes no route of its own.
 // Addresses that stay are not touched.
 func (n *namespace) syncAddresses(l netlink.Link, want []netip.Prefix, bare bool) error {
-	_, err := n.syncAddressesReport(l, want, bare)
+	_, _, err := n.syncAddressesReport(l, want, bare)
 	return err
 }
 
-// syncAddressesReport also says which were new.
-func (n *namespace) syncAddressesReport(l netlink.Link, want []netip.Prefix, bare bool) (added []netip.Prefix, err error) {
+// syncAddressesReport also says which came and which went.
+func (n *namespace) syncAddressesReport(l netlink.Link, want []netip.Prefix, bare bool) (added, removed []netip.Prefix, err error) {
 	have, err := n.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, err
+		return added, removed, err
 	}
 	missing := map[netip.Prefix]bool{}
 	for _, w := range want {
@@ -37,8 +37,9 @@ func (n *namespace) syncAddressesReport(l netlink.Link, want []netip.Prefix, bar
 			continue
 		}
 		if err := n.AddrDel(l, &have[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return nil, fmt.Errorf("address %s off %s: %w", p, l.Attrs().Name, err)
+			return added, removed, fmt.Errorf("address %s off %s: %w", p, l.Attrs().Name, err)
 		}
+		removed = append(removed, p)
 	}
 	for _, w := range want {
 		if !missing[w] {
@@ -53,11 +54,11 @@ func (n *namespace) syncAddressesReport(l netlink.Link, want []netip.Prefix, bar
 			a.Flags |= unix.IFA_F_NODAD
 		}
 		if err := n.AddrAdd(l, a); err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, fmt.Errorf("address %s on %s: %w", w, l.Attrs().Name, err)
+			return added, removed, fmt.Errorf("address %s on %s: %w", w, l.Attrs().Name, err)
 		}
 		added = append(added, w)
 	}
-	return added, nil
+	return added, removed, nil
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
