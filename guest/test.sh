@@ -76,7 +76,9 @@ write_config_drive() { # write_config_drive UUID HOSTNAME
 		  {"id": "network0", "type": "ipv4_dhcp", "link": "tap0", "network_id": "n0"},
 		  {"id": "network1", "type": "ipv4", "link": "tap1", "network_id": "n1", "ip_address": "198.51.100.7", "netmask": "255.255.255.192",
 		   "routes": [{"network": "198.51.100.128", "netmask": "255.255.255.128", "gateway": "198.51.100.1"}],
-		   "services": [{"type": "dns", "address": "198.51.100.2"}]}],
+		   "services": [{"type": "dns", "address": "198.51.100.2"}]},
+		  {"id": "network2", "type": "ipv6", "link": "tap0", "network_id": "n2", "ip_address": "fd00:198::7", "netmask": "ffff:ffff:ffff:ffff::",
+		   "routes": [{"network": "::", "netmask": "::", "gateway": "fd00:198::1"}]}],
 		 "services": []}
 	EOF
 	cat >"$drive/user_data" <<-'EOF'
@@ -159,6 +161,7 @@ check "hostname" in_guest '[ "$(hostname)" = guest1 ]'
 check "both keys are there" in_guest '[ "$(grep -c ^ssh- /root/.ssh/authorized_keys)" = 2 ]'
 check "root grew to the disk" await 10 in_guest '[ "$(df -m / | awk "NR==2{print \$2}")" -gt 900 ]'
 check "second NIC has its static address" in_guest 'ip addr show eth1 | grep -q "198.51.100.7/26"'
+check "first NIC has DHCP and its static IPv6 address" in_guest 'ip addr show eth0 | grep -q "fd00:198::7/64" && ip addr show eth0 | grep -q 10.0.2.15'
 check "second NIC has its MTU" in_guest '[ "$(cat /sys/class/net/eth1/mtu)" = 1400 ]'
 check "second NIC has its route" in_guest 'ip route | grep -q "198.51.100.128/25 via 198.51.100.1 dev eth1"'
 check "default route by DHCP" in_guest 'ip route | grep -q "default via 10.0.2.2 dev eth0"'
@@ -214,12 +217,12 @@ printf '#!/bin/sh\necho "zipped user data on $(hostname)"\n' | gzip -n >"$work/d
 service=(-netdev "user,id=m,net=169.254.169.0/24,dhcpstart=169.254.169.100,guestfwd=tcp:169.254.169.254:80-cmd:busybox httpd -i -h $work/drive"
 	-device "virtio-net-pci,netdev=m,mac=52:54:00:00:00:09,romfile=")
 qemu-img create -q -f qcow2 -F qcow2 -b "$(readlink -f "$out/nephos-guest.qcow2")" "$work/disk.qcow2" 200M
-memory=64
+memory=96
 start "${service[@]}"
-ready "metadata service, 64 MiB of memory"
+ready "metadata service, 96 MiB of memory"
 check "name, instance and gzipped user data from the service" await 10 in_log 'zipped user data on guest3'
 check "static address from the service's network data" in_guest 'ip addr show eth1 | grep -q "198.51.100.7/26"'
-check "no swapping to death: ssh by key" in_guest true
+check "ssh by key with 96 MiB" in_guest true
 power_off "metadata service"
 
 mkdir -p "$work/ec2/latest/meta-data/public-keys/0"
