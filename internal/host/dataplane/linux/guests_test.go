@@ -2,7 +2,9 @@ package linux
 
 import (
 	"net"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,15 @@ func TestScene(t *testing.T) {
 		}
 		if len(g["b1"].ack.Router()) != 0 {
 			t.Error("network b has no gateway, but its guest got one")
+		}
+	})
+	t.Run("udhcpc", func(t *testing.T) { // what the demo guest runs
+		if _, err := exec.LookPath("busybox"); err != nil {
+			t.Skip("needs busybox")
+		}
+		out, err := g["a3"].run(t.Context(), "", "busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-s", "/bin/true")
+		if err != nil || !strings.Contains(out, "lease of 10.0.0.3 obtained") {
+			t.Errorf("udhcpc: %v %s", err, out)
 		}
 	})
 	t.Run("gateway", func(t *testing.T) {
