@@ -160,7 +160,7 @@ func checkURL(url string) error {
 		rest = strings.NewReplacer("$("+name+")s", "", "%("+name+")s", "").Replace(rest)
 	}
 	if strings.TrimSpace(url) == "" || strings.Contains(rest, "$(") || strings.Contains(rest, "%(") {
-		return fault.Invalid("url", "Malformed endpoint URL (%s), see ERROR log for details.", url)
+		return fault.Invalid("url", "Malformed endpoint URL (%s): it may hold only the placeholders project_id, tenant_id and user_id.", url)
 	}
 	return nil
 }

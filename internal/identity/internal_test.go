@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
 )
 
@@ -191,6 +192,9 @@ func TestHasher(t *testing.T) {
 	h.slots <- struct{}{}
 	_, err = h.matches(ctx, stored, "geheim")
 	require.ErrorIs(t, err, context.Canceled)
+	cost, err := bcrypt.Cost(h.dummy)
+	require.NoError(t, err)
+	require.Equal(t, 4, cost, "an unknown user takes as long")
 	_, err = newHasher(99, 1)
 	require.Error(t, err)
 }

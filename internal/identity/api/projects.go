@@ -42,13 +42,11 @@ func tags(p *identity.Project) []string {
 	return p.Tags.V
 }
 
+// projectTarget is the project in the path. One that is a domain lies in no domain: its manager may not change it in this way either.
 func (f *face) projectTarget(r *httpapi.Request) policy.Target {
 	p, err := f.svc.Project(r.Context(), r.Param("id"))
 	if err != nil {
 		return policy.Target{}
-	}
-	if p.IsDomain {
-		return policy.Target{"domain_id": p.ID, "project_id": p.ID}
 	}
 	return policy.Target{"domain_id": p.DomainID, "project_id": p.ID}
 }

@@ -197,6 +197,7 @@ func (f *face) v2Tenants(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	ps = slices.DeleteFunc(ps, func(p identity.Project) bool { return p.DomainID != identity.DefaultDomain })
 	page, err := r.Page(maxList)
 	if err != nil {
 		return nil, err
@@ -210,9 +211,7 @@ func (f *face) v2Tenants(r *httpapi.Request) (any, error) {
 	}
 	out := []obj{}
 	for _, p := range ps[:min(len(ps), page.Limit)] {
-		if p.DomainID == identity.DefaultDomain {
-			out = append(out, obj{"id": p.ID, "name": p.Name, "description": p.Description, "enabled": p.Enabled})
-		}
+		out = append(out, obj{"id": p.ID, "name": p.Name, "description": p.Description, "enabled": p.Enabled})
 	}
 	return obj{"tenants": out, "tenants_links": []obj{}}, nil
 }
