@@ -1,0 +1,254 @@
+package network
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"nephos/internal/db"
+	"nephos/internal/hostapi"
+)
+
+// Document is the whole desired networking of a host, read in one snapshot with its revision.
+func (s *Service) Document(ctx context.Context, host string) (doc hostapi.NetworkDocument, err error) {
+	err = s.db.Read(ctx, func(tx *db.Tx) error {
+		doc, err = s.document(ctx, tx, host)
+		return err
+	})
+	return doc, err
+}
+
+func (s *Service) document(ctx context.Context, tx *db.Tx, host string) (hostapi.NetworkDocument, error) {
+	doc := hostapi.NetworkDocument{Networks: []hostapi.NetworkSpec{}, Ports: []hostapi.PortSpec{}, SecurityGroups: []hostapi.SecurityGroupSpec{}, Routers: []hostapi.RouterSpec{}}
+	var err error
+	if doc.Revision, err = now(ctx, tx); err != nil {
+		return doc, err
+	}
+	var rows []Port
+	if err := tx.Select(ctx, &rows, `SELECT * FROM ports WHERE host = ? ORDER BY created_at, id`, host); err != nil {
+		return doc, err
+	}
+	ports, err := portViews(ctx, tx, rows)
+	if err != nil {
+		return doc, err
+	}
+	nets, groups := map[string]bool{}, map[string]bool{}
+	for i := range ports {
+		p := &ports[i]
+		nets[p.NetworkID] = true
+		if p.DeviceOwner == OwnerInterface || p.DeviceOwner == OwnerGateway {
+			continue
+		}
+		doc.Ports = append(doc.Ports, portSpec(p))
+		for _, g := range p.Groups {
+			groups[g] = true
+		}
+	}
+	infos, err := s.netInfos(ctx, tx, slices.Sorted(maps.Keys(nets)))
+	if err != nil {
+		return doc, err
+	}
+	for _, n := range infos {
+		doc.Networks = append(doc.Networks, n.spec)
+	}
+	if doc.SecurityGroups, err = groupSpecs(ctx, tx, slices.Sorted(maps.Keys(groups))); err != nil {
+		return doc, err
+	}
+	if doc.Routers, err = routerSpecs(ctx, tx, host, ports, infos); err != nil {
+		return doc, err
+	}
+	doc.Tunnel = s.tunnel(host)
+	return doc, nil
+}
+
+func (s *Service) tunnel(host string) *hostapi.TunnelSpec {
+	if s.cfg.TunnelPeers == nil {
+		return nil
+	}
+	t := &hostapi.TunnelSpec{Peers: []string{}}
+	for _, p := range s.cfg.TunnelPeers() {
+		if p.Host == host {
+			t.LocalIP = p.Address
+		} else if p.Address != "" {
+			t.Peers = append(t.Peers, p.Address)
+		}
+	}
+	if t.LocalIP == "" || len(t.Peers) == 0 {
+		return nil
+	}
+	slices.Sort(t.Peers)
+	return t
+}
+
+func portSpec(v *PortView) hostapi.PortSpec {
+	p := hostapi.PortSpec{ID: v.ID, NetworkID: v.NetworkID, ProjectID: v.ProjectID, MAC: v.MAC, PortSecurity: v.PortSecurity, AdminUp: v.AdminStateUp,
+		DNSName: v.DNSName, SecurityGroups: v.Groups, Revision: v.RevisionNumber, Addresses: make([]hostapi.Address, 0, len(v.Fixed))}
+	if len(v.DeviceOwner) >= len(OwnerCompute) && v.DeviceOwner[:len(OwnerCompute)] == OwnerCompute {
+		p.ServerID = v.DeviceID
+	}
+	for _, f := range v.Fixed {
+		p.Addresses = append(p.Addresses, hostapi.Address{IP: f.IP, SubnetID: f.SubnetID})
+	}
+	for _, a := range v.Pairs.V {
+		p.AllowedPairs = append(p.AllowedPairs, hostapi.Pair{IP: a.IP, MAC: a.MAC})
+	}
+	for _, o := range v.DHCPOpts.V {
+		if p.DHCPOptions == nil {
+			p.DHCPOptions = map[string]string{}
+		}
+		p.DHCPOptions[o.Name] = o.Value
+	}
+	return p
+}
+
+// netInfos reads networks with their subnets, in the order of ids; those that are gone are left out.
+func (s *Service) netInfos(ctx context.Context, tx *db.Tx, ids []string) ([]*netInfo, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []Network
+	if err := tx.Select(ctx, &rows, `SELECT * FROM networks WHERE id IN (?) ORDER BY id`, ids); err != nil {
+		return nil, err
+	}
+	subs, err := subnetsOf(ctx, tx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	var dhcp []taken
+	if err := tx.Select(ctx, &dhcp, `SELECT a.subnet_id, a.address FROM ports p JOIN ip_allocations a ON a.port_id = p.id WHERE p.network_id IN (?) AND p.device_owner = ?`, ids, OwnerDHCP); err != nil {
+		return nil, err
+	}
+	server := make(map[string]string, len(dhcp))
+	for _, d := range dhcp {
+		server[d.SubnetID] = d.Address
+	}
+	out := make([]*netInfo, len(rows))
+	for i, n := range rows {
+		x := &netInfo{Network: n}
+		x.spec = hostapi.NetworkSpec{ID: n.ID, Name: n.Name, ProjectID: n.ProjectID, MTU: n.MTU, VNI: n.VNI, External: n.External, PortSecurity: n.PortSecurity,
+			Revision: n.RevisionNumber, Subnets: []hostapi.SubnetSpec{}}
+		for _, sub := range subs {
+			if sub.NetworkID != n.ID {
+				continue
+			}
+			x.subnets = append(x.subnets, sub)
+			x.spec.Subnets = append(x.spec.Subnets, hostapi.SubnetSpec{ID: sub.ID, CIDR: sub.CIDR, Gateway: sub.Gateway, DHCP: sub.EnableDHCP && server[sub.ID] != "",
+				DHCPServer: server[sub.ID], DNS: sub.DNS.V, HostRoutes: sub.HostRoutes.V, IPVersion: sub.IPVersion})
+		}
+		out[i] = x
+	}
+	return out, nil
+}
+
+// groupSpecs are the groups with their rules, and, with members only, the groups that those rules name.
+func groupSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hostapi.SecurityGroupSpec, error) {
+	out := []hostapi.SecurityGroupSpec{}
+	if len(ids) == 0 {
+		return out, nil
+	}
+	f := &filter{}
+	f.in("group_id", ids)
+	rules, err := selectAll[Rule](ctx, tx, "security_group_rules", f)
+	if err != nil {
+		return nil, err
+	}
+	remote := map[string]bool{}
+	byGroup := map[string][]hostapi.RuleSpec{}
+	for _, r := range rules {
+		x := hostapi.RuleSpec{ID: r.ID, Direction: r.Direction, EtherType: r.EtherType, Protocol: r.Protocol, PortMin: r.PortMin, PortMax: r.PortMax, RemotePrefix: r.RemotePrefix}
+		if r.RemoteGroup != nil {
+			x.RemoteGroup = *r.RemoteGroup
+			remote[*r.RemoteGroup] = true
+		}
+		byGroup[r.GroupID] = append(byGroup[r.GroupID], x)
+	}
+	members := map[string][]string{}
+	if len(remote) > 0 {
+		var rows []struct {
+			GroupID string `db:"group_id"`
+			Address string `db:"address"`
+		}
+		if err := tx.Select(ctx, &rows, `SELECT g.group_id, a.address FROM port_security_groups g JOIN ip_allocations a ON a.port_id = g.port_id WHERE g.group_id IN (?) ORDER BY g.group_id, a.address`,
+			slices.Sorted(maps.Keys(remote))); err != nil {
+			return nil, err
+		}
+		for _, m := range rows {
+			members[m.GroupID] = append(members[m.GroupID], m.Address)
+		}
+	}
+	all := maps.Clone(remote)
+	for _, id := range ids {
+		all[id] = true
+	}
+	var stateless []string
+	if err := tx.Select(ctx, &stateless, `SELECT id FROM security_groups WHERE id IN (?) AND stateful = FALSE`, slices.Sorted(maps.Keys(all))); err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		g := hostapi.SecurityGroupSpec{ID: id, Rules: byGroup[id], Members: members[id], Stateful: !slices.Contains(stateless, id)}
+		if g.Rules == nil {
+			g.Rules = []hostapi.RuleSpec{}
+		}
+		if g.Members == nil {
+			g.Members = []string{}
+		}
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+func routerSpecs(ctx context.Context, tx *db.Tx, host string, ports []PortView, nets []*netInfo) ([]hostapi.RouterSpec, error) {
+	out := []hostapi.RouterSpec{}
+	var rows []Router
+	if err := tx.Select(ctx, &rows, `SELECT * FROM routers WHERE host = ? ORDER BY id`, host); err != nil || len(rows) == 0 {
+		return out, err
+	}
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	var floats []FloatingIP
+	if err := tx.Select(ctx, &floats, `SELECT * FROM floating_ips WHERE router_id IN (?) ORDER BY address`, ids); err != nil {
+		return nil, err
+	}
+	subs := map[string]*Subnet{}
+	for _, n := range nets {
+		for i := range n.subnets {
+			subs[n.subnets[i].ID] = &n.subnets[i]
+		}
+	}
+	for _, r := range rows {
+		x := hostapi.RouterSpec{ID: r.ID, AdminUp: r.AdminStateUp, Interfaces: []hostapi.RouterInterface{}, FloatingIPs: []hostapi.FloatingSpec{}, Routes: r.Routes.V, Revision: r.RevisionNumber}
+		for i := range ports {
+			p := &ports[i]
+			if p.DeviceID != r.ID || p.DeviceOwner != OwnerInterface && p.DeviceOwner != OwnerGateway {
+				continue
+			}
+			var cidrs []string
+			next := ""
+			for _, f := range p.Fixed {
+				sub := subs[f.SubnetID]
+				if sub == nil {
+					continue
+				}
+				cidrs = append(cidrs, netip.PrefixFrom(netip.MustParseAddr(f.IP), sub.prefix().Bits()).String())
+				if next == "" && sub.IPVersion == 4 {
+					next = sub.Gateway
+				}
+			}
+			if p.DeviceOwner == OwnerInterface {
+				x.Interfaces = append(x.Interfaces, hostapi.RouterInterface{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC, CIDRs: cidrs})
+			} else {
+				x.Gateway = &hostapi.RouterGateway{PortID: p.ID, NetworkID: p.NetworkID, MAC: p.MAC, CIDRs: cidrs, NextHop: next, SNAT: r.EnableSNAT}
+			}
+		}
+		for _, f := range floats {
+			if *f.RouterID == r.ID {
+				x.FloatingIPs = append(x.FloatingIPs, hostapi.FloatingSpec{ID: f.ID, Floating: f.Address, Fixed: f.FixedAddress})
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
