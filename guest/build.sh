@@ -153,13 +153,13 @@ build_root() {
 		-U 6e657068-6f73-4775-8573-740000000001 \
 		-E "hash_seed=6e657068-6f73-4775-8573-740000000002,resize=131072000,root_owner=0:0" \
 		-d "$tree" "$work/root.ext4" "$((root_mib))m" >/dev/null
-	# The builder need not be root: owners are set inside the image.
+	# The builder need not be root: owners are set inside the image, and the change times, which no tool sets outside.
 	(
 		cd "$tree"
 		find . -mindepth 1 | while read -r path; do
 			owner=0
 			[[ $path == ./home/nephos* ]] && owner=1000
-			printf 'sif "%s" uid %d\nsif "%s" gid %d\n' "${path#.}" $owner "${path#.}" $owner
+			printf 'sif "'"${path#.}"'" %s\n' "uid $owner" "gid $owner" "ctime @$epoch" "ctime_extra 0" "atime @$epoch" "crtime @$epoch"
 		done
 	) >"$work/owners"
 	debugfs -w -f "$work/owners" "$work/root.ext4" >/dev/null 2>"$work/owners.err" ||
