@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"nephos/internal/bus"
+	"nephos/internal/compute"
+	"nephos/internal/fault"
+	"nephos/internal/host/imagecache"
+	"nephos/internal/hostapi"
+	"nephos/internal/image"
+	"nephos/internal/network"
+)
+
+// hosts is the controller's way to the agents: it implements compute.HostClient, volume.HostClient and network.Pusher on the bus.
+type hosts struct{ bus *bus.Bus }
+
+// commandPatience is how long one request waits before the same command is sent again: an agent that died took the request with it, one that
+// works joins the repetition to the run under way.
+const commandPatience = 30 * time.Second
+
+// Do sends a command and waits for its result; fault.KindUnavailable when none came in time.
+func (h hosts) Do(ctx context.Context, host string, cmd hostapi.Command) (hostapi.Result, error) {
+	rctx, cancel := context.WithTimeout(ctx, commandPatience)
+	defer cancel()
+	var res hostapi.Result
+	err := h.bus.Request(rctx, hostapi.SubjectCommand(host), cmd, &res)
+	if err != nil && fault.KindOf(err) == fault.KindConflict { // the agent is stopping, or could not read it
+		err = fault.Unavailable("host %s did not take the command", host).WithCause(err)
+	}
+	return res, err
+}
+
+// Console reads a guest's console log.
+func (h hosts) Console(ctx context.Context, host string, r hostapi.ConsoleRequest) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var reply hostapi.ConsoleReply
+	if err := h.bus.Request(ctx, hostapi.SubjectConsole(host), r, &reply); err != nil {
+		return nil, err
+	}
+	if reply.Err != "" {
+		return nil, fault.Conflict("console of %s: %s", r.ServerID, reply.Err)
+	}
+	return reply.Log, nil
+}
+
+// Push implements network.Pusher.
+func (h hosts) Push(ctx context.Context, host string, doc hostapi.NetworkDocument) (int64, error) {
+	var ack hostapi.NetworkAck
+	if err := h.bus.Request(ctx, hostapi.SubjectNetwork(host), doc, &ack); err != nil {
+		return 0, err
+	}
+	if ack.Err != "" {
+		return ack.Revision, fault.Conflict("networking of host %s: %s", host, ack.Err)
+	}
+	return ack.Revision, nil
+}
+
+// Inventory asks a host what it holds, for fsck.
+func (h hosts) Inventory(ctx context.Context, host string) (hostapi.Inventory, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	var inv hostapi.Inventory
+	return inv, h.bus.Request(ctx, hostapi.SubjectInventory(host), struct{}{}, &inv)
+}
+
+// serveHosts answers what agents ask a controller.
+func serveHosts(b *bus.Bus, reg *compute.Hosts, net *network.Service, img *image.Service) error {
+	const queue = "controllers"
+	return errors.Join(
+		b.Handle(hostapi.SubjectHeartbeat, queue, func(ctx context.Context, data []byte) (any, error) {
+			var hb hostapi.Heartbeat
+			if err := json.Unmarshal(data, &hb); err != nil {
+				return nil, err
+			}
+			return reg.Heartbeat(ctx, hb)
+		}),
+		b.Handle(hostapi.SubjectNetworkFetch, queue, func(ctx context.Context, data []byte) (any, error) {
+			var q hostapi.NetworkFetch
+			if err := json.Unmarshal(data, &q); err != nil {
+				return nil, err
+			}
+			return net.Document(ctx, q.Host)
+		}),
+		b.Handle(hostapi.SubjectProgress, "", func(_ context.Context, data []byte) (any, error) {
+			var p hostapi.Progress
+			if err := json.Unmarshal(data, &p); err != nil {
+				return nil, err
+			}
+			reg.Progress(p)
+			return nil, nil
+		}),
+		b.Handle(hostapi.SubjectImageChunk, queue, func(ctx context.Context, data []byte) (any, error) {
+			return imageChunk(ctx, img, data)
+		}),
+	)
+}
+
+// imageChunk reads a piece of an image; fewer bytes than asked for mean its end.
+func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, error) {
+	var q hostapi.ImageChunkRequest
+	if err := json.Unmarshal(data, &q); err != nil {
+		return nil, err
+	}
+	if q.Length < 1 || q.Length > hostapi.ImageChunkMax || q.Offset < 0 {
+		return nil, fault.Invalid("length", "a chunk of %d bytes at %d is out of bounds", q.Length, q.Offset)
+	}
+	blob, _, err := img.Open(ctx, q.ImageID)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	buf := make([]byte, q.Length)
+	n, err := blob.ReadAt(buf, q.Offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return buf[:n], err
+}
+
+// busImages brings image bytes to an agent that cannot see the store (imagecache.Source).
+type busImages struct{ bus *bus.Bus }
+
+// Fetch implements imagecache.Source.
+func (s busImages) Fetch(ctx context.Context, imageID string, w io.Writer) error {
+	for offset := int64(0); ; {
+		var chunk []byte
+		err := s.bus.Request(ctx, hostapi.SubjectImageChunk, hostapi.ImageChunkRequest{ImageID: imageID, Offset: offset, Length: hostapi.ImageChunkMax}, &chunk)
+		if err != nil {
+			return err
+		}
+		if len(chunk) > 0 {
+			if _, err := w.Write(chunk); err != nil {
+				return err
+			}
+		}
+		if len(chunk) < hostapi.ImageChunkMax {
+			return nil
+		}
+		offset += int64(len(chunk))
+	}
+}
+
+// localImages shares the store's file with the cache of a host on the same machine (imagecache.Linker), and copies where that cannot be.
+type localImages struct{ images *image.Service }
+
+// Fetch implements imagecache.Source.
+func (s localImages) Fetch(ctx context.Context, imageID string, w io.Writer) error {
+	blob, _, err := s.images.Open(ctx, imageID)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	_, err = io.Copy(w, blob)
+	return err
+}
+
+// Link implements imagecache.Linker.
+func (s localImages) Link(_ context.Context, imageID, path string) (bool, error) {
+	return imagecache.LinkFile(imageID, s.images.LocalPath(imageID), path)
+}

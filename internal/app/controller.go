@@ -1,0 +1,272 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"nephos/internal/bus"
+	"nephos/internal/compute"
+	computeapi "nephos/internal/compute/api"
+	"nephos/internal/compute/conductor"
+	"nephos/internal/config"
+	"nephos/internal/db"
+	"nephos/internal/httpapi"
+	"nephos/internal/identity"
+	identityapi "nephos/internal/identity/api"
+	"nephos/internal/image"
+	imageapi "nephos/internal/image/api"
+	"nephos/internal/network"
+	networkapi "nephos/internal/network/api"
+	"nephos/internal/placement"
+	placementapi "nephos/internal/placement/api"
+	"nephos/internal/policy"
+	"nephos/internal/quota"
+	"nephos/internal/volume"
+	volumeapi "nephos/internal/volume/api"
+	"nephos/internal/workflow"
+)
+
+// rooms are all tables, in the order in which they may refer to each other.
+func rooms() []db.Migrations {
+	return []db.Migrations{workflow.Migrations(), identity.Migrations(), quota.Migrations(), image.Migrations(), network.Migrations(), volume.Migrations(),
+		placement.Migrations(), compute.Migrations()}
+}
+
+// controller is the service rooms of one process.
+type controller struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	db       *db.DB
+	bus      *bus.Bus
+	hosts    hosts
+	registry *compute.Hosts
+	engine   *workflow.Engine
+	quotas   *quota.Service
+	identity *identity.Service
+	images   *image.Service
+	networks *network.Service
+	volumes  *volume.Service
+	compute  *compute.Service
+}
+
+// newController opens the database and makes the rooms. Nothing runs yet. external is the first external network's range.
+func newController(ctx context.Context, cfg *config.Config, log *slog.Logger, b *bus.Bus, external netip.Prefix) (*controller, error) {
+	url := cfg.Database
+	if url == "" {
+		url = cfg.Path("nephos.db")
+	}
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	c := &controller{cfg: cfg, log: log, db: d, bus: b, hosts: hosts{b}, quotas: quota.New()}
+	if err := c.build(ctx, external); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return c, nil
+}
+
+func (c *controller) build(ctx context.Context, external netip.Prefix) error {
+	if err := c.db.Migrate(ctx, rooms()...); err != nil {
+		return err
+	}
+	clock := clockwork.NewRealClock()
+	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: c.db.Dialect == db.SQLite})
+	var err error
+	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.Path("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
+		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
+		return err
+	}
+	store, err := image.NewDirStore(c.cfg.Path("images"), 256<<20)
+	if err != nil {
+		return err
+	}
+	c.images = image.New(image.Config{DB: c.db, Store: store, Log: c.log.With("room", "image"), Node: "controller"})
+	var private netip.Prefix
+	if c.cfg.Network.Private != "" {
+		private = netip.MustParsePrefix(c.cfg.Network.Private) // Check has parsed it
+	}
+	c.networks = network.New(network.Deps{DB: c.db, Quotas: c.quotas, Log: c.log.With("room", "network"), Clock: clock,
+		Config: network.Config{External: external, Private: private, DNS: c.cfg.Network.DNS}})
+	q := c.cfg.Compute
+	c.registry = compute.NewHosts(compute.HostsDeps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Scheduler: c.cfg.SchedulerConfig(),
+		Ratios:     compute.Ratios{VCPU: q.CPURatio, RAM: q.RAMRatio, Disk: q.DiskRatio, ReservedRAMMiB: q.ReservedRAMMiB, ReservedDiskGiB: q.ReservedDiskGiB},
+		Aggregates: compute.Aggregates, Seen: c.hostSeen})
+	c.volumes = volume.New(volume.Deps{DB: c.db, Log: c.log.With("room", "volume"), Engine: c.engine, Client: c.hosts, Hosts: storageHosts{c.registry}, Images: c.images, Quotas: c.quotas})
+	cond := conductor.New(conductor.Deps{DB: c.db, Log: c.log.With("room", "conductor"), Engine: c.engine, Hosts: c.registry, Client: c.hosts, Networks: c.networks,
+		Volumes: c.volumes, Quotas: c.quotas})
+	c.compute = compute.New(compute.Deps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Hosts: c.registry, Conductor: cond, Client: c.hosts, Networks: c.networks,
+		Images: c.images, Volumes: c.volumes, Quotas: c.quotas, Engine: c.engine})
+	return nil
+}
+
+// hostSeen tells the network room of a heartbeat and gives the host's newest network revision.
+func (c *controller) hostSeen(ctx context.Context, host string, gateway bool, applied int64) int64 {
+	if err := c.networks.HostSeen(ctx, host, gateway, applied); err != nil {
+		c.log.Warn("network room cannot note a host", "host", host, "err", err)
+	}
+	return applied // a host that is behind gets its document pushed
+}
+
+// bootstrap makes the first records; at later starts it only puts addresses right.
+func (c *controller) bootstrap(ctx context.Context, password string) error {
+	cfg := c.cfg
+	v2 := func(port int, path string) string { return cfg.URL(port, path) }
+	err := c.identity.Bootstrap(ctx, identity.Bootstrap{AdminPassword: password, Region: cfg.Region, Endpoints: []identity.BootstrapEndpoint{
+		{Type: "identity", Name: "keystone", Description: "OpenStack Identity", URL: v2(config.PortIdentity, "/v3"), LegacyURL: v2(config.PortIdentity, "/v2.0")},
+		{Type: "compute", Name: "nova", Description: "OpenStack Compute", URL: v2(config.PortCompute, "/v2.1"), LegacyURL: v2(config.PortCompute, "/v2/%(project_id)s")},
+		{Type: "image", Name: "glance", Description: "OpenStack Image", URL: v2(config.PortImage, "")},
+		{Type: "network", Name: "neutron", Description: "OpenStack Networking", URL: v2(config.PortNetwork, "")},
+		{Type: "volumev3", Name: "cinderv3", Description: "OpenStack Block Storage", URL: v2(config.PortVolume, "/v3/%(project_id)s")},
+		{Type: "placement", Name: "placement", Description: "OpenStack Placement", URL: v2(config.PortPlacement, "")},
+	}})
+	if err != nil {
+		return err
+	}
+	if err := c.compute.Bootstrap(ctx); err != nil {
+		return fmt.Errorf("first flavors: %w", err)
+	}
+	admin, err := c.identity.AdminProject(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.networks.Bootstrap(ctx, admin); err != nil {
+		return fmt.Errorf("first networks: %w", err)
+	}
+	if _, err := c.images.Recover(ctx); err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	return c.registry.Load(ctx)
+}
+
+// listen opens all service ports and serves them.
+func (c *controller) listen(l *lifecycle) error {
+	apis, err := c.apis()
+	if err != nil {
+		return err
+	}
+	for _, a := range apis {
+		ln, err := net.Listen("tcp", c.cfg.Addr(a.port))
+		if err != nil {
+			return fmt.Errorf("%s: %w (another cloud may use the port: try --port-offset)", a.name, err)
+		}
+		srv := &http.Server{Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
+			ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}
+		l.run("api "+a.name, func(ctx context.Context) error { return serve(ctx, srv, ln) })
+	}
+	return nil
+}
+
+// serve runs a server until ctx ends; requests under way get a moment to finish.
+func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }() // ends with Shutdown or Close below
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(sctx); err != nil {
+		srv.Close()
+	}
+	<-done
+	return nil
+}
+
+type face struct {
+	name    string
+	port    int
+	handler http.Handler
+}
+
+// apis compiles the route tables.
+func (c *controller) apis() ([]face, error) {
+	uri := c.cfg.URL(config.PortIdentity, "/v3")
+	log := c.log
+	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri})
+	if err != nil {
+		return nil, err
+	}
+	enforcer := func(rules policy.Rules) (*policy.Enforcer, error) { return policy.New(policy.Base, rules) }
+	imgRules, err := enforcer(imageapi.Rules)
+	if err != nil {
+		return nil, err
+	}
+	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	net, err := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas, DB: c.db})
+	if err != nil {
+		return nil, err
+	}
+	vol, err := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas})
+	if err != nil {
+		return nil, err
+	}
+	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas})
+	if err != nil {
+		return nil, err
+	}
+	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	var out []face
+	for _, s := range []struct {
+		svc  *httpapi.Service
+		port int
+	}{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}} {
+		h, err := s.svc.Compile()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, face{s.svc.Name, s.port, h})
+	}
+	return out, nil
+}
+
+// start runs the rooms' loops.
+func (c *controller) start(l *lifecycle) error {
+	l.onStop("database", func() {
+		if err := c.db.Close(); err != nil {
+			c.log.Error("close database", "err", err)
+		}
+	})
+	if err := serveHosts(c.bus, c.registry, c.networks, c.images); err != nil {
+		return err
+	}
+	l.run("workflow engine", c.engine.Run)
+	l.run("host registry", c.registry.Run)
+	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
+	return nil
+}
+
+// storageHosts shows the registry as the volume room wants it.
+type storageHosts struct{ reg *compute.Hosts }
+
+// StorageHosts implements volume.Hosts.
+func (s storageHosts) StorageHosts() []volume.StorageHost {
+	snap := map[string]bool{}
+	free := map[string]int{}
+	for _, h := range s.reg.Snapshot().Hosts() {
+		snap[h.Name] = h.Up
+		free[h.Name] = h.Physical.DiskGiB - h.Used.DiskGiB
+	}
+	var out []volume.StorageHost
+	for _, r := range s.reg.Rows() {
+		out = append(out, volume.StorageHost{Name: r.Name, Zone: r.Zone, Up: snap[r.Name], Enabled: !r.Disabled, FreeDiskGiB: free[r.Name], DiskGiB: r.Info.V.DiskGiB,
+			Version: r.Info.V.Version, LastSignal: r.Seen.UTC().Format(time.RFC3339)})
+	}
+	return out
+}

@@ -1,0 +1,155 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"nephos/internal/bus"
+	"nephos/internal/config"
+	"nephos/internal/fault"
+	"nephos/internal/host/agent"
+	"nephos/internal/host/blockdev"
+	"nephos/internal/host/dataplane"
+	fakeplane "nephos/internal/host/dataplane/fake"
+	"nephos/internal/host/dataplane/linux"
+	"nephos/internal/host/hypervisor"
+	fakehv "nephos/internal/host/hypervisor/fake"
+	"nephos/internal/host/hypervisor/qemu"
+	"nephos/internal/host/imagecache"
+	"nephos/internal/hostapi"
+	"nephos/internal/metadata"
+)
+
+// Version is stamped by the build.
+var Version = "dev"
+
+// startHost makes the compute host of this process (or its simulated hosts) and runs the agents.
+func startHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+	if cfg.Driver == "fake" {
+		return startFakeHosts(ctx, cfg, b, log, l)
+	}
+	return startRealHost(ctx, cfg, st, b, src, log.With("room", "host"), l)
+}
+
+// hostName is the configured name or the machine's.
+func hostName(cfg *config.Config) string {
+	if cfg.Host != "" {
+		return cfg.Host
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+func startRealHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+	drv, err := qemu.New(ctx, qemu.Config{StateDir: cfg.Path("instances"), CacheDir: cfg.StateDir, Accel: cfg.Accel, Log: log})
+	if err != nil {
+		return fmt.Errorf("hypervisor: %w", err)
+	}
+	l.onStop("hypervisor", func() { drv.Close() })
+	info, err := drv.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("hypervisor: %w", err)
+	}
+	cache, err := imagecache.Open(cfg.Path("cache"), src, imagecache.Options{Used: agent.UsedImages(cfg.StateDir)})
+	if err != nil {
+		return fmt.Errorf("image cache: %w", err)
+	}
+	l.onStop("image cache", cache.Close)
+	store, err := blockdev.Open(cfg.StateDir, blockdev.Options{Image: agent.CachedImage(cache), LiveCopy: drv.CopyDisk, LiveResize: drv.ResizeDisk})
+	if err != nil {
+		return fmt.Errorf("volumes: %w", err)
+	}
+	// The metadata handler needs the agent and the agent needs the plane that serves it: the handler finds the agent when it is asked.
+	var a *agent.Agent
+	meta := metadata.NewHandler(func(ctx context.Context) (*hostapi.InstanceSpec, error) {
+		_, server, ok := dataplane.PortFromContext(ctx)
+		if !ok {
+			return nil, fault.NotFound("no server asks from there")
+		}
+		return a.Spec(server)
+	}, metadata.PasswordFiles{Dir: func(id string) string { return cfg.Path("instances", id) }},
+		metadata.Options{PublicIPv4: func(s *hostapi.InstanceSpec) string { return a.FloatingIP(s) }}, log)
+	plane, err := linux.New(linuxPlane(cfg, st, meta, log))
+	if err != nil {
+		return fmt.Errorf("networking: %w", err)
+	}
+	hi, err := hostInfo(cfg, info)
+	if err != nil {
+		return err
+	}
+	a = agent.New(agent.Config{Info: hi, StateDir: cfg.StateDir, Bus: b, Driver: drv, Plane: plane, Disks: &agent.Files{Cache: cache, Store: store},
+		Parallel: max(2, runtime.NumCPU()), Log: log})
+	if err := a.Open(ctx); err != nil {
+		return err
+	}
+	l.onStop("data plane", func() {
+		cctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		plane.Close(cctx)
+	})
+	l.run("agent "+hi.Name, a.Run)
+	return nil
+}
+
+// linuxPlane is the data plane's configuration; Down uses the same to find what is to be removed.
+func linuxPlane(cfg *config.Config, st *state, meta http.Handler, log *slog.Logger) linux.Config {
+	return linux.Config{Instance: st.instance, Metadata: meta, Domain: "novalocal", Log: log,
+		External: linux.External{Enabled: true, Masquerade: cfg.Network.Masquerade, Forwarding: cfg.Network.Masquerade}}
+}
+
+// hostInfo describes this machine.
+func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
+	var si syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&si); err != nil {
+		return hostapi.HostInfo{}, fmt.Errorf("memory of this machine: %w", err)
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(cfg.StateDir, &fs); err != nil {
+		return hostapi.HostInfo{}, fmt.Errorf("disk of this machine: %w", err)
+	}
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU(),
+		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version}, nil
+}
+
+func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *slog.Logger, l *lifecycle) error {
+	for i := range cfg.FakeHosts {
+		name := fmt.Sprintf("fake-%05d", i+1)
+		dir := cfg.Path("fake", name)
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+		drv, err := fakehv.New(fakehv.Config{State: filepath.Join(dir, "guests")})
+		if err != nil {
+			return err
+		}
+		l.onStop("hypervisor "+name, func() { drv.Close() })
+		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
+			Address: cfg.Listen, Gateway: i == 0, Version: Version}
+		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{TotalGiB: info.DiskGiB}, Log: log.With("host", name)})
+		if err := a.Open(ctx); err != nil {
+			return err
+		}
+		l.run("agent "+name, a.Run)
+	}
+	return nil
+}
+
+// cpuModel is the processor's name.
+func cpuModel() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown"
+	}
+	return fieldOf(string(b), "model name")
+}

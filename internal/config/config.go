@@ -1,0 +1,172 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"gopkg.in/yaml.v3"
+
+	"nephos/internal/scheduler"
+)
+
+// Config is everything that can be set. Zero values of nested fields mean the default named beside them.
+type Config struct {
+	StateDir      string `yaml:"state_dir"`      // everything that a process keeps, also what must survive it
+	AdminPassword string `yaml:"admin_password"` // of user admin; empty: made at first start and kept in StateDir
+	PortOffset    int    `yaml:"port_offset"`    // added to each standard port
+	Listen        string `yaml:"listen"`         // address that all services bind
+	Public        string `yaml:"public"`         // host name or address in the catalog; empty: Listen
+	Region        string `yaml:"region"`
+	Database      string `yaml:"db"`     // postgres://…, or empty: SQLite in StateDir
+	Driver        string `yaml:"driver"` // qemu or fake
+	FakeHosts     int    `yaml:"fake_hosts"`
+	Accel         string `yaml:"accel"`       // auto, kvm or tcg
+	Host          string `yaml:"host"`        // name of this compute host; empty: the machine's
+	Zone          string `yaml:"zone"`        // availability zone of this host
+	GuestImage    string `yaml:"guest_image"` // qcow2 uploaded at first start if it is there; empty: found beside the binary
+	LogLevel      string `yaml:"log_level"`   // debug, info, warn, error
+
+	Identity  Identity  `yaml:"identity"`
+	Scheduler Scheduler `yaml:"scheduler"`
+	Compute   Compute   `yaml:"compute"`
+	Network   Network   `yaml:"network"`
+
+	Join  string `yaml:"join"`  // agent only: nats://host:port of a controller's bus
+	Token string `yaml:"token"` // agent only: the bus's secret; StateDir/join-token of the controller
+}
+
+// Identity settings.
+type Identity struct {
+	BcryptCost   int `yaml:"bcrypt_cost"`   // 0: 10
+	TokenMinutes int `yaml:"token_minutes"` // 0: 60
+}
+
+// Scheduler settings; see package scheduler.
+type Scheduler struct {
+	Filters      []string           `yaml:"filters"`
+	Multipliers  map[string]float64 `yaml:"multipliers"`
+	Pack         bool               `yaml:"pack"` // fill hosts one after the other instead of spreading
+	MaxIOOps     int                `yaml:"max_io_ops"`
+	MaxInstances int                `yaml:"max_instances"`
+}
+
+// Compute settings of new hosts.
+type Compute struct {
+	CPURatio        float64 `yaml:"cpu_allocation_ratio"`
+	RAMRatio        float64 `yaml:"ram_allocation_ratio"`
+	DiskRatio       float64 `yaml:"disk_allocation_ratio"`
+	ReservedRAMMiB  int     `yaml:"reserved_host_memory_mib"`
+	ReservedDiskGiB int     `yaml:"reserved_host_disk_gib"`
+}
+
+// Network settings of the first start and of the data plane.
+type Network struct {
+	External   string   `yaml:"external_cidr"` // of the first external network; empty: the first free of 172.24.4.0/24, 172.24.5.0/24, …
+	Private    string   `yaml:"private_cidr"`  // of the first private network; empty: 10.0.0.0/24
+	DNS        []string `yaml:"dns"`
+	Masquerade bool     `yaml:"masquerade"` // guests reach beyond this machine through its uplink
+}
+
+// Default is what holds where nothing is said.
+func Default() Config {
+	return Config{StateDir: "/var/lib/nephos", Listen: "127.0.0.1", Region: "RegionOne", Driver: "qemu", FakeHosts: 1, Accel: "auto", LogLevel: "info",
+		Compute: Compute{CPURatio: 16, RAMRatio: 1, DiskRatio: 4, ReservedRAMMiB: 512}}
+}
+
+// Load reads path over the defaults. Unknown keys and wrong types are errors that name line and key.
+func Load(path string) (Config, error) {
+	c := Default()
+	if path == "" {
+		return c, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Check says what is wrong with the values, naming the setting.
+func (c *Config) Check() error {
+	switch {
+	case c.StateDir == "":
+		return errors.New("state_dir must be set")
+	case c.PortOffset < 0 || c.PortOffset > 50000:
+		return fmt.Errorf("port_offset %d is outside 0 to 50000", c.PortOffset)
+	case net.ParseIP(c.Listen) == nil:
+		return fmt.Errorf("listen %q is not an IP address", c.Listen)
+	case c.Driver != "qemu" && c.Driver != "fake":
+		return fmt.Errorf("driver %q is neither qemu nor fake", c.Driver)
+	case c.FakeHosts < 1 || c.FakeHosts > 100000:
+		return fmt.Errorf("fake_hosts %d is outside 1 to 100000", c.FakeHosts)
+	case c.Accel != "auto" && c.Accel != "kvm" && c.Accel != "tcg":
+		return fmt.Errorf("accel %q is none of auto, kvm, tcg", c.Accel)
+	case c.Compute.CPURatio <= 0 || c.Compute.RAMRatio <= 0 || c.Compute.DiskRatio <= 0:
+		return errors.New("compute: allocation ratios must be above 0")
+	}
+	for name, cidr := range map[string]string{"network.external_cidr": c.Network.External, "network.private_cidr": c.Network.Private} {
+		if cidr == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil || p != p.Masked() || !p.Addr().Is4() || p.Bits() > 29 {
+			return fmt.Errorf("%s %q is not an IPv4 network of at least 8 addresses, such as 172.24.4.0/24", name, cidr)
+		}
+	}
+	s := c.SchedulerConfig()
+	return s.Check()
+}
+
+// SchedulerConfig is the scheduler's own form of its settings. Pack turns the spreading weighers around.
+func (c *Config) SchedulerConfig() scheduler.Config {
+	m := map[string]float64{}
+	if c.Scheduler.Pack {
+		m["ram"], m["cpu"], m["disk"] = -1, -1, -1
+	}
+	for k, v := range c.Scheduler.Multipliers {
+		m[k] = v
+	}
+	return scheduler.Config{Filters: c.Scheduler.Filters, Multipliers: m, MaxIOOps: c.Scheduler.MaxIOOps, MaxInstances: c.Scheduler.MaxInstances}
+}
+
+// The standard ports, before PortOffset.
+const (
+	PortIdentity  = 5000
+	PortCompute   = 8774
+	PortImage     = 9292
+	PortNetwork   = 9696
+	PortVolume    = 8776
+	PortPlacement = 8778
+	PortBus       = 4222
+)
+
+// Addr is where a service listens.
+func (c *Config) Addr(port int) string {
+	return net.JoinHostPort(c.Listen, strconv.Itoa(port+c.PortOffset))
+}
+
+// URL is a service's address as clients are told.
+func (c *Config) URL(port int, path string) string {
+	host := c.Public
+	if host == "" {
+		host = c.Listen
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port+c.PortOffset)) + path
+}
+
+// Path is a file below the state directory.
+func (c *Config) Path(elem ...string) string {
+	return filepath.Join(append([]string{c.StateDir}, elem...)...)
+}
