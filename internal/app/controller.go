@@ -134,7 +134,7 @@ func (c *controller) bootstrap(ctx context.Context, password string) error {
 	if err := c.compute.Bootstrap(ctx); err != nil {
 		return fmt.Errorf("first flavors: %w", err)
 	}
-	admin, err := c.identity.AdminProject(ctx)
+	admin, err := c.adminProject(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,18 @@ func (c *controller) bootstrap(ctx context.Context, password string) error {
 		return fmt.Errorf("images: %w", err)
 	}
 	return c.registry.Load(ctx)
+}
+
+// adminProject is the id of the project that bootstrap made.
+func (c *controller) adminProject(ctx context.Context) (string, error) {
+	found, err := c.identity.Projects(ctx, identity.ProjectFilter{Name: "admin", DomainID: identity.DefaultDomain})
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 {
+		return "", errors.New("there is no project admin")
+	}
+	return found[0].ID, nil
 }
 
 // listen opens all service ports and serves them.

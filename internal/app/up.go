@@ -139,7 +139,7 @@ func (c *controller) firstImage(ctx context.Context, say func(string, ...any)) e
 		say("image       none yet: `make guest` builds the demo image, or upload your own")
 		return nil
 	}
-	admin, err := c.identity.AdminProject(ctx)
+	admin, err := c.adminProject(ctx)
 	if err != nil {
 		return err
 	}

@@ -256,18 +256,18 @@ func (s *Service) checkImage(ctx context.Context, d *draft, id string, root bool
 	if img.Status != "active" {
 		return fault.Invalid("imageRef", "Image %s is not active.", id)
 	}
-	if img.MinRAM > d.flavor.RAMMiB {
+	if int(img.MinRAMMiB) > d.flavor.RAMMiB {
 		return fault.Invalid("flavorRef", "Flavor's memory is too small for requested image.")
 	}
 	if !root {
 		return nil
 	}
-	size := max(img.Size, img.VirtualSize)
+	size := max(img.SizeBytes, img.VirtualBytes)
 	switch {
 	case d.flavor.RootGiB > 0 && int64(d.flavor.RootGiB)<<30 < size:
 		return fault.Invalid("flavorRef", "Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", int64(d.flavor.RootGiB)<<30, size)
-	case d.flavor.RootGiB > 0 && d.flavor.RootGiB < img.MinDisk:
-		return fault.Invalid("flavorRef", "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", int64(d.flavor.RootGiB)<<30, int64(img.MinDisk)<<30)
+	case d.flavor.RootGiB > 0 && int64(d.flavor.RootGiB) < img.MinDiskGiB:
+		return fault.Invalid("flavorRef", "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", int64(d.flavor.RootGiB)<<30, img.MinDiskGiB<<30)
 	}
 	if d.DiskConfig == "" {
 		d.DiskConfig = "MANUAL"
@@ -276,7 +276,7 @@ func (s *Service) checkImage(ctx context.Context, d *draft, id string, root bool
 	if err != nil {
 		return fault.Invalid("imageRef", "Image %s cannot be booted: %s", id, fault.Message(err))
 	}
-	d.image = ImageMeta{Spec: &spec, Properties: img.Properties, MinDiskGiB: img.MinDisk, MinRAMMiB: img.MinRAM}
+	d.image = ImageMeta{Spec: &spec, Properties: img.Properties, MinDiskGiB: int(img.MinDiskGiB), MinRAMMiB: int(img.MinRAMMiB)}
 	return nil
 }
 
