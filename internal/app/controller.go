@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -14,23 +12,15 @@ import (
 
 	"nephos/internal/bus"
 	"nephos/internal/compute"
-	computeapi "nephos/internal/compute/api"
 	"nephos/internal/compute/conductor"
 	"nephos/internal/config"
 	"nephos/internal/db"
-	"nephos/internal/httpapi"
 	"nephos/internal/identity"
-	identityapi "nephos/internal/identity/api"
 	"nephos/internal/image"
-	imageapi "nephos/internal/image/api"
 	"nephos/internal/network"
-	networkapi "nephos/internal/network/api"
 	"nephos/internal/placement"
-	placementapi "nephos/internal/placement/api"
-	"nephos/internal/policy"
 	"nephos/internal/quota"
 	"nephos/internal/volume"
-	volumeapi "nephos/internal/volume/api"
 	"nephos/internal/workflow"
 )
 
@@ -159,109 +149,24 @@ func (c *controller) adminProject(ctx context.Context) (string, error) {
 	return found[0].ID, nil
 }
 
-// listen opens all service ports and serves them.
-func (c *controller) listen(l *lifecycle) error {
-	apis, err := c.apis()
-	if err != nil {
-		return err
-	}
-	for _, a := range apis {
-		ln, err := net.Listen("tcp", c.cfg.Addr(a.port))
-		if err != nil {
-			return fmt.Errorf("%s: %w (another cloud may use the port: try --port-offset)", a.name, err)
-		}
-		srv := &http.Server{Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
-			ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}
-		l.run("api "+a.name, func(ctx context.Context) error { return serve(ctx, srv, ln) })
-	}
-	return nil
-}
-
-// serve runs a server until ctx ends; requests under way get a moment to finish.
-func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ln) }() // ends with Shutdown or Close below
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := srv.Shutdown(sctx); err != nil {
-		srv.Close()
-	}
-	<-done
-	return nil
-}
-
-type face struct {
-	name    string
-	port    int
-	handler http.Handler
-}
-
-// apis compiles the route tables.
-func (c *controller) apis() ([]face, error) {
-	uri := c.cfg.URL(config.PortIdentity, "/v3")
-	log := c.log
-	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri})
-	if err != nil {
-		return nil, err
-	}
-	enforcer := func(rules policy.Rules) (*policy.Enforcer, error) { return policy.New(policy.Base, rules) }
-	imgRules, err := enforcer(imageapi.Rules)
-	if err != nil {
-		return nil, err
-	}
-	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	net, err := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas, DB: c.db})
-	if err != nil {
-		return nil, err
-	}
-	vol, err := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas})
-	if err != nil {
-		return nil, err
-	}
-	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas})
-	if err != nil {
-		return nil, err
-	}
-	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	var out []face
-	for _, s := range []struct {
-		svc  *httpapi.Service
-		port int
-	}{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}} {
-		h, err := s.svc.Compile()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, face{s.svc.Name, s.port, h})
-	}
-	return out, nil
-}
-
-// start runs the rooms' loops.
+// start runs the rooms' loops. The records must be there: workflows that an earlier process left go on at once, and need to know the hosts.
 func (c *controller) start(l *lifecycle) error {
+	if err := serveHosts(c.bus, c.registry, c.networks, c.images); err != nil {
+		return err
+	}
+	l.run("host registry", c.registry.Run)
+	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
+	l.run("workflow engine", c.engine.Run)
+	return nil
+}
+
+// closeWith has the database closed when everything started after this has stopped.
+func (c *controller) closeWith(l *lifecycle) {
 	l.onStop("database", func() {
 		if err := c.db.Close(); err != nil {
 			c.log.Error("close database", "err", err)
 		}
 	})
-	if err := serveHosts(c.bus, c.registry, c.networks, c.images); err != nil {
-		return err
-	}
-	l.run("workflow engine", c.engine.Run)
-	l.run("host registry", c.registry.Run)
-	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
-	return nil
 }
 
 // storageHosts shows the registry as the volume room wants it.

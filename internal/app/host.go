@@ -51,7 +51,7 @@ func hostName(cfg *config.Config) string {
 }
 
 func startRealHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
-	drv, err := qemu.New(ctx, qemu.Config{StateDir: cfg.Path("instances"), CacheDir: cfg.StateDir, Accel: cfg.Accel, Log: log})
+	drv, err := qemu.New(qemu.Config{Instances: cfg.Path("instances"), Cache: cfg.Path("accelerator.json"), Accel: cfg.Accel, Log: log})
 	if err != nil {
 		return fmt.Errorf("hypervisor: %w", err)
 	}
@@ -136,7 +136,7 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *sl
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
 			Address: cfg.Listen, Gateway: i == 0, Version: Version}
-		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{TotalGiB: info.DiskGiB}, Log: log.With("host", name)})
+		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
 		}

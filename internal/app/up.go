@@ -75,10 +75,11 @@ func up(ctx context.Context, cfg *config.Config, st *state, say func(string, ...
 	if err != nil {
 		return err
 	}
-	if err := c.start(l); err != nil {
+	c.closeWith(l)
+	if err := c.bootstrap(ctx, password); err != nil {
 		return err
 	}
-	if err := c.bootstrap(ctx, password); err != nil {
+	if err := c.start(l); err != nil {
 		return err
 	}
 	say("database    %s", c.db.Dialect)
@@ -151,7 +152,7 @@ func (c *controller) firstImage(ctx context.Context, say func(string, ...any)) e
 	case err != nil:
 		return fmt.Errorf("demo image %s: %w", path, err)
 	}
-	say("image       %s (%d MiB)", img.Name, img.Size>>20)
+	say("image       %s (%d MiB)", img.Name, img.SizeBytes>>20)
 	return nil
 }
 

@@ -53,6 +53,10 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 	return reply, err
 }
 
+// lostAfter is how long a server must have been left alone before a host's silence about it means that the host has lost it: the heartbeat may be
+// older than the server.
+const lostAfter = 2 * downAfter
+
 // placedServer is what reconciliation needs of a server.
 type placedServer struct {
 	ID      string             `db:"id"`
@@ -82,7 +86,8 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 			}
 		}
 		var lost []placedServer // should be there, but the host does not have them
-		if err := tx.Select(ctx, &lost, `SELECT id, host, epoch, vm_state, task_state, power_state, deleted FROM servers WHERE host = ? AND deleted = FALSE AND vm_state = 'active' AND task_state = ''`, hb.Host.Name); err != nil {
+		if err := tx.Select(ctx, &lost, `SELECT id, host, epoch, vm_state, task_state, power_state, deleted FROM servers WHERE host = ? AND deleted = FALSE AND vm_state = 'active' AND task_state = '' AND updated_at < ?`,
+			hb.Host.Name, db.At(h.Clock.Now().Add(-lostAfter))); err != nil {
 			return err
 		}
 		for _, s := range lost {
@@ -104,7 +109,7 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 			if i.Epoch <= s.Epoch && !i.Busy {
 				destroy[s.ID] = s.Epoch
 			}
-		case i.Busy || s.Task != None:
+		case there && (i.Busy || i.Epoch != s.Epoch) || s.Task != None: // the heartbeat is older than what has been asked since
 		case !there:
 			err = errors.Join(err, h.syncPower(ctx, s, hostapi.PowerShutdown))
 		case i.Power != s.Power && i.Power != hostapi.PowerNone:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"nephos/internal/fault"
 	"nephos/internal/host/blockdev"
 	"nephos/internal/host/configdrive"
 	"nephos/internal/host/hypervisor"
@@ -162,33 +161,3 @@ func ramdiskOf(i *hostapi.ImageSpec) *hostapi.ImageSpec {
 	}
 	return i.Ramdisk
 }
-
-// NoFiles is the Disks of simulated hosts: guests of the fake driver have disks in name only, and volumes are remembered, not made.
-type NoFiles struct{ TotalGiB int }
-
-// Prepare implements Disks.
-func (n *NoFiles) Prepare(_ context.Context, dir string, _ *hostapi.InstanceSpec, _ func(string, func() (string, error)) error) (Prepared, error) {
-	return Prepared{Disks: []hypervisor.Disk{{ID: "root", Path: filepath.Join(dir, "disk.qcow2"), Format: "qcow2", BootIndex: 0}}}, nil
-}
-
-// ConfigDrive implements Disks.
-func (n *NoFiles) ConfigDrive(_ context.Context, dir string, _ *hostapi.InstanceSpec) (string, error) {
-	return filepath.Join(dir, "config.iso"), nil
-}
-
-// Do implements Disks.
-func (n *NoFiles) Do(_ context.Context, op hostapi.Op, t hostapi.VolumeTask) (hostapi.VolumeSpec, error) {
-	if t.VolumeID == "" && t.SnapshotID == "" {
-		return hostapi.VolumeSpec{}, fault.Invalid("volume_id", "%s without an id", op)
-	}
-	return hostapi.VolumeSpec{VolumeID: t.VolumeID, Path: "/simulated/" + t.VolumeID, Format: "raw", SizeGiB: t.SizeGiB}, nil
-}
-
-// List implements Disks.
-func (n *NoFiles) List() (blockdev.Listing, error) { return blockdev.Listing{}, nil }
-
-// Images implements Disks.
-func (n *NoFiles) Images() ([]string, error) { return nil, nil }
-
-// FreeGiB implements Disks.
-func (n *NoFiles) FreeGiB() (free, total int, err error) { return n.TotalGiB, n.TotalGiB, nil }

@@ -35,24 +35,32 @@ func (a *Agent) loop(ctx context.Context) {
 	}
 }
 
-// Status is what the host holds, as the heartbeat tells it.
+// status is what the host holds, as the heartbeat tells it. The power states are read between two looks at the instances: one on which a command began or
+// ended meanwhile is told as busy, so that nobody judges by a power state that is already old.
 func (a *Agent) status(ctx context.Context) []hostapi.InstanceStatus {
+	a.mu.Lock()
+	all := make([]*instance, 0, len(a.instances))
+	before := make(map[string]int64, len(a.instances))
+	for _, in := range a.instances {
+		all = append(all, in)
+		in.mu.Lock()
+		before[in.id] = in.state.Epoch
+		if len(in.flights) > 0 {
+			before[in.id] = -1
+		}
+		in.mu.Unlock()
+	}
+	a.mu.Unlock()
 	power := map[string]hostapi.PowerState{}
 	if list, err := a.cfg.Driver.List(ctx); err == nil {
 		for _, s := range list {
 			power[s.ID] = s.Power
 		}
 	}
-	a.mu.Lock()
-	all := make([]*instance, 0, len(a.instances))
-	for _, in := range a.instances {
-		all = append(all, in)
-	}
-	a.mu.Unlock()
 	out := make([]hostapi.InstanceStatus, 0, len(all))
 	for _, in := range all {
 		in.mu.Lock()
-		s := hostapi.InstanceStatus{ServerID: in.id, Epoch: in.state.Epoch, Power: power[in.id], Busy: len(in.flights) > 0}
+		s := hostapi.InstanceStatus{ServerID: in.id, Epoch: in.state.Epoch, Power: power[in.id], Busy: len(in.flights) > 0 || before[in.id] != in.state.Epoch}
 		if in.state.Suspended {
 			s.Power = hostapi.PowerSuspended
 		} else if s.Power == hostapi.PowerNone && in.state.Built {

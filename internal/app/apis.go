@@ -1,0 +1,109 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	computeapi "nephos/internal/compute/api"
+	"nephos/internal/config"
+	"nephos/internal/httpapi"
+	identityapi "nephos/internal/identity/api"
+	imageapi "nephos/internal/image/api"
+	networkapi "nephos/internal/network/api"
+	placementapi "nephos/internal/placement/api"
+	"nephos/internal/policy"
+	volumeapi "nephos/internal/volume/api"
+)
+
+// listen opens all service ports and serves them.
+func (c *controller) listen(l *lifecycle) error {
+	apis, err := c.apis()
+	if err != nil {
+		return err
+	}
+	for _, a := range apis {
+		ln, err := net.Listen("tcp", c.cfg.Addr(a.port))
+		if err != nil {
+			return fmt.Errorf("%s: %w (another cloud may use the port: try --port-offset)", a.name, err)
+		}
+		srv := &http.Server{Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
+			ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}
+		l.run("api "+a.name, func(ctx context.Context) error { return serve(ctx, srv, ln) })
+	}
+	return nil
+}
+
+// serve runs a server until ctx ends; requests under way get a moment to finish.
+func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }() // ends with Shutdown or Close below
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(sctx); err != nil {
+		srv.Close()
+	}
+	<-done
+	return nil
+}
+
+type face struct {
+	name    string
+	port    int
+	handler http.Handler
+}
+
+// apis compiles the route tables.
+func (c *controller) apis() ([]face, error) {
+	uri := c.cfg.URL(config.PortIdentity, "/v3")
+	log := c.log
+	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri})
+	if err != nil {
+		return nil, err
+	}
+	enforcer := func(rules policy.Rules) (*policy.Enforcer, error) { return policy.New(policy.Base, rules) }
+	imgRules, err := enforcer(imageapi.Rules)
+	if err != nil {
+		return nil, err
+	}
+	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	net, err := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas, DB: c.db})
+	if err != nil {
+		return nil, err
+	}
+	vol, err := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas})
+	if err != nil {
+		return nil, err
+	}
+	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas})
+	if err != nil {
+		return nil, err
+	}
+	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	var out []face
+	for _, s := range []struct {
+		svc  *httpapi.Service
+		port int
+	}{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}} {
+		h, err := s.svc.Compile()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, face{s.svc.Name, s.port, h})
+	}
+	return out, nil
+}

@@ -1,0 +1,41 @@
+package compute
+
+import (
+	"context"
+
+	"nephos/internal/db"
+)
+
+// Held is what projects really hold of the counted resources (project → resource → amount), for the quota check.
+func Held(ctx context.Context, tx *db.Tx) (map[string]map[string]int64, error) {
+	out := map[string]map[string]int64{}
+	add := func(project, resource string, n int64) {
+		if out[project] == nil {
+			out[project] = map[string]int64{}
+		}
+		out[project][resource] += n
+	}
+	var servers []struct {
+		Project string          `db:"project_id"`
+		Flavor  db.JSON[Flavor] `db:"flavor"`
+	}
+	if err := tx.Select(ctx, &servers, `SELECT project_id, flavor FROM servers WHERE deleted = FALSE`); err != nil {
+		return nil, err
+	}
+	for _, s := range servers {
+		add(s.Project, "instances", 1)
+		add(s.Project, "cores", int64(s.Flavor.V.VCPUs))
+		add(s.Project, "ram", int64(s.Flavor.V.RAMMiB))
+	}
+	var groups []struct {
+		Project string `db:"project_id"`
+		N       int64  `db:"n"`
+	}
+	if err := tx.Select(ctx, &groups, `SELECT project_id, COUNT(*) AS n FROM server_groups GROUP BY project_id`); err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		add(g.Project, "server_groups", g.N)
+	}
+	return out, nil
+}
