@@ -292,3 +292,26 @@ func without(m map[string]string, key string) (map[string]string, error) {
 	delete(out, key)
 	return out, nil
 }
+
+// Retype gives a volume another type. All types are served by the same files, so nothing moves.
+func (s *Service) Retype(ctx context.Context, by By, id, typeName string) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		v, err := visible(ctx, tx, by, id)
+		if err != nil {
+			return err
+		}
+		t, err := resolveType(ctx, tx, by, typeName)
+		switch {
+		case fault.IsNotFound(err):
+			return fault.Invalid("new_type", "Invalid volume type: %s could not be found.", typeName)
+		case err != nil:
+			return err
+		case t.ID == v.TypeID:
+			return fault.Invalid("new_type", "Invalid volume: New volume_type same as original: %s.", t.ID)
+		case !v.Status.in(Available, InUse):
+			return wrongStatus(v, "retype", Available, InUse)
+		}
+		_, err = tx.Exec(ctx, `UPDATE volumes SET type_id = ?, updated_at = ? WHERE id = ?`, t.ID, db.Now(), id)
+		return err
+	})
+}
