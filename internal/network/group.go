@@ -43,6 +43,12 @@ type SecurityGroupView struct {
 	Rules []Rule
 }
 
+// RuleView is a rule with what it has from its group.
+type RuleView struct {
+	Rule
+	InDefault bool // the group is its project's default
+}
+
 // SecurityGroupPatch is what a create or an update names.
 type SecurityGroupPatch struct {
 	ProjectID   Opt[string] `json:"project_id"`
@@ -109,15 +115,38 @@ func groupViews(ctx context.Context, tx *db.Tx, rows []SecurityGroup) ([]Securit
 }
 
 // Rules lists.
-func (s *Service) Rules(ctx context.Context, sc Scope, q Query) (out []Rule, err error) {
+func (s *Service) Rules(ctx context.Context, sc Scope, q Query) (out []RuleView, err error) {
 	if err := s.EnsureDefaultGroup(ctx, sc.ProjectID); err != nil {
 		return nil, err
 	}
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
-		out, err = selectAll[Rule](ctx, tx, "security_group_rules", q.filter(sc, "project_id = ? OR group_id IN (SELECT id FROM security_groups WHERE project_id = ?)"))
+		rows, err := selectAll[Rule](ctx, tx, "security_group_rules", q.filter(sc, "project_id = ? OR group_id IN (SELECT id FROM security_groups WHERE project_id = ?)"))
+		if err != nil {
+			return err
+		}
+		out, err = ruleViews(ctx, tx, rows)
 		return err
 	})
 	return out, err
+}
+
+func ruleViews(ctx context.Context, tx *db.Tx, rows []Rule) ([]RuleView, error) {
+	out := make([]RuleView, len(rows))
+	if len(rows) == 0 {
+		return out, nil
+	}
+	var defaults []string
+	if err := tx.Select(ctx, &defaults, `SELECT id FROM security_groups WHERE is_default = TRUE`); err != nil {
+		return nil, err
+	}
+	is := make(map[string]bool, len(defaults))
+	for _, id := range defaults {
+		is[id] = true
+	}
+	for i, r := range rows {
+		out[i] = RuleView{r, is[r.GroupID]}
+	}
+	return out, nil
 }
 
 // EnsureDefaultGroup makes the project's default group unless it is there.
@@ -319,18 +348,21 @@ func (s *Service) DeleteSecurityGroup(ctx context.Context, id string, admin bool
 }
 
 // CreateRules makes all or none; hosts with ports in the groups have the rules when the call returns.
-func (s *Service) CreateRules(ctx context.Context, ps []RulePatch) (out []Rule, err error) {
+func (s *Service) CreateRules(ctx context.Context, ps []RulePatch) (out []RuleView, err error) {
 	var mark mark
 	err = s.write(ctx, func(tx *db.Tx) error {
-		out = nil
+		var rows []Rule
 		var groups []string
 		for i := range ps {
 			r, err := s.createRule(ctx, tx, &ps[i])
 			if err != nil {
 				return err
 			}
-			out = append(out, *r)
+			rows = append(rows, *r)
 			groups = append(groups, r.GroupID)
+		}
+		if out, err = ruleViews(ctx, tx, rows); err != nil {
+			return err
 		}
 		hosts, err := hostsOfGroups(ctx, tx, groups)
 		if err != nil {

@@ -179,7 +179,7 @@ func TestResolveRefusals(t *testing.T) {
 		empty, err := f.CreateNetworks(f.in, []network.NetworkPatch{{ProjectID: network.Some(otherProject), Name: network.Some("empty")}})
 		require.NoError(t, err)
 		other := &policy.Credentials{ProjectID: otherProject, Roles: []string{"member"}}
-		free, err := f.CreatePorts(f.in, []network.PortPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(private.ID)}})
+		free, err := f.CreatePorts(f.in, demoSees, []network.PortPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(private.ID)}})
 		require.NoError(t, err)
 		for name, c := range map[string]struct {
 			creds *policy.Credentials
@@ -216,7 +216,7 @@ func TestResolveRefusals(t *testing.T) {
 func TestTwoServersRaceForOnePort(t *testing.T) {
 	each(t, func(f *fixture) {
 		private := f.named("private")
-		p, err := f.CreatePorts(f.in, []network.PortPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(private.ID)}})
+		p, err := f.CreatePorts(f.in, demoSees, []network.PortPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(private.ID)}})
 		require.NoError(t, err)
 		plan, err := f.Resolve(f.in, demo, []network.Request{{PortID: p[0].ID}}, network.ModeExplicit)
 		require.NoError(t, err)

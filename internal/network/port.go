@@ -289,14 +289,14 @@ func (s *Service) allocateOne(ctx context.Context, tx *db.Tx, networkID string, 
 	return FixedIP{sub.ID, ip.String()}, s.takeOne(ctx, tx, sub, ip, portID, position)
 }
 
-// CreatePorts makes all or none.
-func (s *Service) CreatePorts(ctx context.Context, ps []PortPatch) (out []PortView, err error) {
+// CreatePorts makes all or none; sc says whose security groups may be named.
+func (s *Service) CreatePorts(ctx context.Context, sc Scope, ps []PortPatch) (out []PortView, err error) {
 	var mark mark
 	err = s.write(ctx, func(tx *db.Tx) error {
 		out = nil
 		var hosts []string
 		for i := range ps {
-			v, err := s.createPort(ctx, tx, &ps[i])
+			v, err := s.createPort(ctx, tx, sc, &ps[i])
 			if err != nil {
 				return err
 			}
@@ -314,7 +314,7 @@ func (s *Service) CreatePorts(ctx context.Context, ps []PortPatch) (out []PortVi
 	return out, err
 }
 
-func (s *Service) createPort(ctx context.Context, tx *db.Tx, p *PortPatch) (PortView, error) {
+func (s *Service) createPort(ctx context.Context, tx *db.Tx, sc Scope, p *PortPatch) (PortView, error) {
 	net, err := networkByID(ctx, tx, p.NetworkID.V)
 	if err != nil {
 		return PortView{}, err
@@ -347,6 +347,9 @@ func (s *Service) createPort(ctx context.Context, tx *db.Tx, p *PortPatch) (Port
 	service := strings.HasPrefix(port.DeviceOwner, "network:")
 	switch {
 	case p.Groups.Set && !p.Groups.Null:
+		if err := visibleGroups(ctx, tx, sc, groups); err != nil {
+			return PortView{}, err
+		}
 		if len(groups) > 0 && !port.PortSecurity {
 			return PortView{}, fault.Conflict("Port security must be enabled and port must have an IP address in order to use security groups.").WithType("PortSecurityAndIPRequiredForSecurityGroups")
 		}
@@ -362,6 +365,20 @@ func (s *Service) createPort(ctx context.Context, tx *db.Tx, p *PortPatch) (Port
 	}
 	v.Groups = append(v.Groups, groups...)
 	return v, nil
+}
+
+// visibleGroups refuses groups that the caller may not see.
+func visibleGroups(ctx context.Context, tx *db.Tx, sc Scope, groups []string) error {
+	for _, id := range groups {
+		g, err := byID[SecurityGroup](ctx, tx, "security_groups", id, groupNotFound)
+		if err != nil {
+			return err
+		}
+		if !sc.Admin && g.ProjectID != sc.ProjectID {
+			return groupNotFound(id)
+		}
+	}
+	return nil
 }
 
 func setGroups(ctx context.Context, tx *db.Tx, portID string, groups []string) error {
@@ -456,7 +473,7 @@ func (p *Port) setPairs(in []AddressPair) error {
 }
 
 // UpdatePort changes one port; hosts that run it, or its security groups' peers, are told.
-func (s *Service) UpdatePort(ctx context.Context, id string, q PortPatch, c *Cond) (out PortView, err error) {
+func (s *Service) UpdatePort(ctx context.Context, sc Scope, id string, q PortPatch, c *Cond) (out PortView, err error) {
 	var mark mark
 	err = s.write(ctx, func(tx *db.Tx) error {
 		p, err := portRow(ctx, tx, id)
@@ -486,7 +503,7 @@ func (s *Service) UpdatePort(ctx context.Context, id string, q PortPatch, c *Con
 			return err
 		}
 		before := v.Groups
-		if err := changeGroups(ctx, tx, p, &q, v.Groups); err != nil {
+		if err := changeGroups(ctx, tx, sc, p, &q, v.Groups); err != nil {
 			return err
 		}
 		if err := s.save(ctx, tx, p); err != nil {
@@ -507,7 +524,7 @@ func (s *Service) UpdatePort(ctx context.Context, id string, q PortPatch, c *Con
 	return out, err
 }
 
-func changeGroups(ctx context.Context, tx *db.Tx, p *Port, q *PortPatch, have []string) error {
+func changeGroups(ctx context.Context, tx *db.Tx, sc Scope, p *Port, q *PortPatch, have []string) error {
 	want := have
 	if q.Groups.Set {
 		want = q.Groups.V
@@ -517,6 +534,9 @@ func changeGroups(ctx context.Context, tx *db.Tx, p *Port, q *PortPatch, have []
 	}
 	if !q.Groups.Set {
 		return nil
+	}
+	if err := visibleGroups(ctx, tx, sc, want); err != nil {
+		return err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM port_security_groups WHERE port_id = ?`, p.ID); err != nil {
 		return err
