@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"nephos/internal/app"
+	"nephos/internal/cli/client"
+	"nephos/internal/config"
+)
+
+// process is a verb of package app that runs in the foreground until ctx ends.
+type process func(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Logger) error
+
+// start checks the settings, opens the log and runs p.
+func start(ctx context.Context, env *client.Env, cfg *config.Config, logFile string, p process) error {
+	if err := cfg.Check(); err != nil {
+		return usageError{err}
+	}
+	log, closeLog, err := openLog(cfg, logFile, env.Err)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	return p(ctx, cfg, env.Out, log)
+}
+
+type upCmd struct {
+	machineFlags
+	cloudFlags
+}
+
+// Help is shown by `nephos help up`.
+func (*upCmd) Help() string {
+	return `Prints what it does and one line that begins with "ready" when every service answers. Ends at SIGTERM or Ctrl-C; guests go on, and the next "nephos up" takes them over. ` +
+		`The state directory then holds openrc and clouds.yaml for the admin.`
+}
+
+func (u *upCmd) Run(ctx context.Context, env *client.Env) error {
+	cfg, err := u.config(env)
+	if err != nil {
+		return err
+	}
+	return start(ctx, env, cfg, u.LogFile, app.Up)
+}
+
+func (u *upCmd) config(env *client.Env) (*config.Config, error) {
+	cfg, err := u.load(defaultStateDir(env.Getenv))
+	if err == nil {
+		u.apply(cfg)
+	}
+	return cfg, err
+}
+
+type agentCmd struct {
+	machineFlags
+	Join   *string `placeholder:"nats://HOST:PORT" help:"The bus of a controller."`
+	Token  *string `placeholder:"T" env:"NEPHOS_JOIN_TOKEN" help:"The bus's secret: the file join-token in the controller's state directory."`
+	Listen *string `placeholder:"ADDR" help:"Address by which other hosts reach this one."`
+}
+
+func (a *agentCmd) Run(ctx context.Context, env *client.Env) error {
+	cfg, err := a.load(defaultStateDir(env.Getenv))
+	if err != nil {
+		return err
+	}
+	over(&cfg.Join, a.Join)
+	over(&cfg.Token, a.Token)
+	over(&cfg.Listen, a.Listen)
+	if cfg.Join == "" {
+		return usageError{fmt.Errorf("--join nats://HOST:PORT of a controller is needed (its port is %d and the controller's port offset)", config.PortBus)}
+	}
+	return start(ctx, env, cfg, a.LogFile, app.Agent)
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(env *client.Env) error {
+	_, err := fmt.Fprintln(env.Out, "nephos", app.Version)
+	return err
+}
