@@ -52,6 +52,12 @@ func newFixture(t *testing.T, d *db.DB) *fixture {
 	return f
 }
 
+func benchFixture(b *testing.B, d *db.DB) *network.Service {
+	s := network.New(network.Deps{DB: d, Quotas: quota.New()})
+	require.NoError(b, s.Bootstrap(b.Context(), adminProject))
+	return s
+}
+
 // boot resolves and allocates as compute does.
 func (f *fixture) boot(server string, creds *policy.Credentials, host string, reqs ...network.Request) ([]hostapi.NICSpec, error) {
 	mode := network.ModeExplicit
