@@ -5,7 +5,7 @@
 // the caller's own goroutine. With Config.State the guests are also kept in files, one per guest, written before the verb returns, so that
 // a new driver on the same directory adopts them as the real one does.
 //
-// What stands in for the outside world is on Driver beyond the interface: Crash, PowerOffInside, ResetInside, Behave, Print.
+// What stands in for the outside world is on Driver beyond the interface: Crash, PowerOffInside, Behave, Print.
 //
 // Never here: anything that tests of other rooms could depend on and the real driver would not do. hypervisortest holds both to the same.
 package fake

@@ -173,10 +173,7 @@ func (d *Driver) keep(id string, r *record) error {
 
 // end changes the power of a guest from outside the driver's verbs. Under d.mu.
 func (d *Driver) end(r *record, p hostapi.PowerState, why string) {
-	r.Power, r.Why = p, why
-	if p != hostapi.PowerRunning {
-		r.PID = 0
-	}
+	r.Power, r.Why, r.PID = p, why, 0
 	if err := d.keep(r.ID, r); err != nil {
 		r.Why += " (not recorded: " + err.Error() + ")"
 	}
@@ -251,11 +248,6 @@ func (d *Driver) Crash(id, why string) { d.outside(id, hostapi.PowerCrashed, why
 // PowerOffInside ends a running guest as its own shutdown would.
 func (d *Driver) PowerOffInside(id string) {
 	d.outside(id, hostapi.PowerShutdown, "shut down from inside")
-}
-
-// ResetInside is the guest's own reboot.
-func (d *Driver) ResetInside(id string) {
-	d.outside(id, hostapi.PowerRunning, "reset from inside")
 }
 
 func (d *Driver) outside(id string, p hostapi.PowerState, why string) {

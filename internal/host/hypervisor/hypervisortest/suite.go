@@ -39,7 +39,7 @@ type World interface {
 }
 
 // Patience bounds every wait of the suite.
-const Patience = 60 * time.Second
+const Patience = 30 * time.Second
 
 // Run runs the suite. NewWorld is called once per subtest; subtests run in parallel.
 func Run(t *testing.T, newWorld func(t *testing.T) World) {

@@ -30,7 +30,7 @@ func newMachine(p *process) *machine {
 // attach gives the machine its monitor, before its watcher starts.
 func (m *machine) attach(c *qmp.Client) {
 	m.client = c
-	m.sub = c.Subscribe("SHUTDOWN", "RESET", "STOP", "RESUME", "GUEST_PANICKED")
+	m.sub = c.Subscribe("SHUTDOWN", "STOP", "RESUME", "GUEST_PANICKED")
 }
 
 func (m *machine) do(ctx context.Context, command string, args, result any) error {
@@ -116,13 +116,6 @@ func (d *Driver) follow(g *guest, m *machine, e qmp.Event) {
 		m.paused.Store(true)
 	case "RESUME":
 		m.paused.Store(false)
-	case "RESET":
-		var r struct {
-			Guest bool `json:"guest"`
-		}
-		if e.Decode(&r) == nil && r.Guest {
-			d.tell(g.id, hostapi.PowerRunning, "reset from inside")
-		}
 	case "GUEST_PANICKED":
 		d.finish(ctx, g, m, phaseCrashed, "the guest's kernel panicked")
 	case "SHUTDOWN":
@@ -138,6 +131,8 @@ func (d *Driver) follow(g *guest, m *machine, e qmp.Event) {
 			d.reborn(ctx, g, m)
 		case s.Guest:
 			d.finish(ctx, g, m, phaseShutdown, "shut down from inside")
+		case m.asked.Load():
+			d.note(g, phaseShutdown, cutOff)
 		default: // a signal or quit: QEMU ends by itself
 			d.note(g, phaseShutdown, "ended by "+s.Reason)
 		}
@@ -194,7 +189,7 @@ func (d *Driver) ended(g *guest, m *machine) {
 		why += ": " + last
 	}
 	if m.asked.Load() {
-		d.note(g, phaseShutdown, "powered off")
+		d.note(g, phaseShutdown, cutOff)
 	}
 	d.note(g, phaseCrashed, why)
 	g.mu.Lock()
@@ -247,3 +242,6 @@ func (d *Driver) stop(g *guest, m *machine) error {
 }
 
 const quitPatience = 5 * time.Second
+
+// cutOff is the reason in Status of a guest that a verb ended.
+const cutOff = "powered off"

@@ -99,7 +99,7 @@ func howEnded(err error) string {
 		return "exit status 0"
 	case errors.As(err, &exit):
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return "killed by " + ws.Signal().String()
+			return fmt.Sprintf("signal %d, %s", int(ws.Signal()), ws.Signal())
 		}
 		return exit.String()
 	}
