@@ -69,8 +69,7 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
-	enforcer := func(rules policy.Rules) (*policy.Enforcer, error) { return policy.New(policy.Base, rules) }
-	imgRules, err := enforcer(imageapi.Rules)
+	imgRules, err := policy.New(policy.Base, imageapi.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -78,14 +77,16 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
-	net, err := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas, DB: c.db})
+	netRules, err := policy.New(policy.Base, networkapi.Rules)
 	if err != nil {
 		return nil, err
 	}
-	vol, err := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Quotas: c.quotas})
+	net := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Policy: netRules, Log: log, Quotas: c.quotas, DB: c.db})
+	volRules, err := policy.New(policy.Base, volumeapi.Rules)
 	if err != nil {
 		return nil, err
 	}
+	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: volRules, Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
 	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas})
 	if err != nil {
 		return nil, err

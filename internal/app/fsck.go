@@ -10,6 +10,7 @@ import (
 	"nephos/internal/hostapi"
 	"nephos/internal/placement"
 	"nephos/internal/quota"
+	"nephos/internal/volume"
 	"nephos/internal/workflow"
 )
 
@@ -22,9 +23,9 @@ type FsckReport struct {
 // world is what SQL says should exist, read at one moment.
 type world struct {
 	servers map[string]serverRow
-	active  map[string]string // subjects with a workflow under way → kind
-	volumes map[string]ownedRow
-	snaps   map[string]ownedRow
+	active  map[string]string   // subjects with a workflow under way → kind
+	volumes map[string][]string // host → ids whose files should lie there
+	snaps   map[string][]string
 	ports   map[string]portRow
 	nets    map[string]bool
 	routers map[string]bool
@@ -37,8 +38,6 @@ type serverRow struct {
 	VMState compute.VMState   `db:"vm_state"`
 	Task    compute.TaskState `db:"task_state"`
 }
-
-type ownedRow struct{ Host, Status string }
 
 type portRow struct{ Device, Host string }
 
@@ -78,12 +77,18 @@ func (c *controller) Fsck(ctx context.Context) (FsckReport, error) {
 		r.Checked["instances on hosts"] += len(inv.Instances)
 		r.Problems = append(r.Problems, checkHost(inv, &w)...)
 	}
-	r.Checked["servers"], r.Checked["ports"], r.Checked["volumes"], r.Checked["snapshots"] = len(w.servers), len(w.ports), len(w.volumes), len(w.snaps)
+	r.Checked["servers"], r.Checked["ports"] = len(w.servers), len(w.ports)
+	for _, ids := range w.volumes {
+		r.Checked["volumes"] += len(ids)
+	}
+	for _, ids := range w.snaps {
+		r.Checked["snapshots"] += len(ids)
+	}
 	return r, nil
 }
 
 func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {
-	w := world{servers: map[string]serverRow{}, volumes: map[string]ownedRow{}, snaps: map[string]ownedRow{}, ports: map[string]portRow{}, nets: map[string]bool{}, routers: map[string]bool{}}
+	w := world{servers: map[string]serverRow{}, volumes: map[string][]string{}, snaps: map[string][]string{}, ports: map[string]portRow{}, nets: map[string]bool{}, routers: map[string]bool{}}
 	var servers []serverRow
 	if err := tx.Select(ctx, &servers, `SELECT id, project_id, host, vm_state, task_state FROM servers WHERE deleted = FALSE`); err != nil {
 		return w, err
@@ -95,15 +100,10 @@ func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {
 	if w.active, err = workflow.ActiveSubjects(ctx, tx); err != nil {
 		return w, err
 	}
-	vols, snaps, err := c.volumes.Owned(ctx, tx)
-	if err != nil {
-		return w, err
-	}
-	for _, v := range vols {
-		w.volumes[v.ID] = ownedRow{v.Host, string(v.Status)}
-	}
-	for _, s := range snaps {
-		w.snaps[s.ID] = ownedRow{s.Host, string(s.Status)}
+	for _, h := range c.registry.Rows() {
+		if w.volumes[h.Name], w.snaps[h.Name], err = volume.OnHost(ctx, tx, h.Name); err != nil {
+			return w, err
+		}
 	}
 	ports, err := c.networks.Owned(ctx, tx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (c *controller) checkQuotas(ctx context.Context, tx *db.Tx, _ *world) ([]st
 	if err != nil {
 		return nil, err
 	}
-	vols, err := c.volumes.Held(ctx, tx)
+	vols, err := volume.Used(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -227,20 +227,19 @@ func checkHost(inv hostapi.Inventory, w *world) []string {
 			bad("device %s belongs to port %q, which is not here", d.Name, d.ID)
 		}
 	}
-	for _, id := range inv.Volumes {
-		if v, ok := w.volumes[id]; w.active[id] == "" && (!ok || v.Host != inv.Host) {
-			bad("volume %s has files and no row", id)
+	files := func(what string, have, want []string) {
+		for _, id := range have {
+			if w.active[id] == "" && !slices.Contains(want, id) {
+				bad("%s %s has files and no row", what, id)
+			}
+		}
+		for _, id := range want {
+			if w.active[id] == "" && !slices.Contains(have, id) {
+				bad("%s %s has a row and no files", what, id)
+			}
 		}
 	}
-	for id, v := range w.volumes {
-		if v.Host == inv.Host && w.active[id] == "" && (v.Status == "available" || v.Status == "in-use") && !slices.Contains(inv.Volumes, id) {
-			bad("volume %s has a row and no files", id)
-		}
-	}
-	for _, id := range inv.Snapshots {
-		if s, ok := w.snaps[id]; w.active[id] == "" && (!ok || s.Host != inv.Host) {
-			bad("snapshot %s has files and no row", id)
-		}
-	}
+	files("volume", inv.Volumes, w.volumes[inv.Host])
+	files("snapshot", inv.Snapshots, w.snaps[inv.Host])
 	return out
 }

@@ -67,6 +67,9 @@ func visible(ctx context.Context, tx *db.Tx, creds *policy.Credentials, id strin
 // enter opens an action on a server in tx: visible, not locked, in a fit state. It sets the task state and the next epoch, which fences whatever
 // older command may still be on its way to the host. The Server returned is as it now is.
 func enter(ctx context.Context, tx *db.Tx, by By, id string, rule ActionRule) (*Server, error) {
+	if err := workflow.Lock(ctx, tx, id); err != nil {
+		return nil, err
+	}
 	sv, err := visible(ctx, tx, by.Creds, id)
 	if err != nil {
 		return nil, err
@@ -129,6 +132,9 @@ func (s *Service) Power(ctx context.Context, by By, id string, rule ActionRule) 
 // Delete begins the deletion of a server in whatever state, ending what is under way on it. Repeated deletes are accepted.
 func (s *Service) Delete(ctx context.Context, by By, id string) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := workflow.Lock(ctx, tx, id); err != nil {
+			return err
+		}
 		sv, err := visible(ctx, tx, by.Creds, id)
 		if err != nil {
 			return err
@@ -182,6 +188,9 @@ func (s *Service) Unlock(ctx context.Context, by By, id string) error {
 // ResetState sets vm_state to active or error and clears the task; an admin's last resort.
 func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := workflow.Lock(ctx, tx, id); err != nil {
+			return err
+		}
 		sv, err := visible(ctx, tx, by.Creds, id)
 		if err != nil {
 			return err

@@ -143,44 +143,63 @@ func (s *Service) createOnce(ctx context.Context, d *draft, out *Created, place 
 		if err := s.checkGroupRoom(ctx, tx, d, count); err != nil {
 			return err
 		}
-		for i := range count {
-			sv := d.server(out, i, count, s.Clock.Now())
-			var placed *Placed
-			if i < len(choices) && choices[i].Host != "" {
-				placed = &Placed{Host: choices[i].Host, Explain: choices[i].Explanation.String(), Started: started, Finished: scheduled}
-				sv.Host, sv.Zone = choices[i].Host, s.Hosts.Zone(choices[i].Host)
-			}
-			if err := s.createOne(ctx, tx, d, sv, placed); err != nil {
-				return err
-			}
-			servers = append(servers, sv)
-		}
-		return nil
+		return s.createAll(ctx, tx, d, out, &servers, placements(choices, count, started, scheduled))
 	})
 	return servers, err
 }
 
-// createOne writes one server with all that it owns.
-func (s *Service) createOne(ctx context.Context, tx *db.Tx, d *draft, sv *Server, placed *Placed) error {
-	if err := tx.Insert(ctx, "servers", sv); err != nil {
-		return err
+// placements turns choices into what the journal keeps of them; nil where no host was found.
+func placements(choices []scheduler.Choice, count int, started, finished db.Time) []*Placed {
+	out := make([]*Placed, count)
+	for i := range min(count, len(choices)) {
+		if choices[i].Host != "" {
+			out[i] = &Placed{Host: choices[i].Host, Explain: choices[i].Explanation.String(), Started: started, Finished: finished}
+		}
 	}
-	if placed != nil {
-		if err := ClaimHost(ctx, tx, s.Hosts, sv, placed.Host); err != nil {
+	return out
+}
+
+// createAll writes the servers with all that they own. Rows that many requests fight for are taken in one order everywhere (quota, inventories by host,
+// ports, volumes), so that on PostgreSQL creates and deletes wait for each other and never deadlock.
+func (s *Service) createAll(ctx context.Context, tx *db.Tx, d *draft, out *Created, servers *[]*Server, placed []*Placed) error {
+	now := s.Clock.Now()
+	order := make([]int, len(placed))
+	for i, p := range placed {
+		sv := d.server(out, i, len(placed), now)
+		if p != nil {
+			sv.Host, sv.Zone = p.Host, s.Hosts.Zone(p.Host)
+		}
+		if err := tx.Insert(ctx, "servers", sv); err != nil {
+			return err
+		}
+		*servers = append(*servers, sv)
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare((*servers)[a].Host, (*servers)[b].Host) })
+	for _, i := range order {
+		if placed[i] == nil {
+			continue
+		}
+		if err := ClaimHost(ctx, tx, s.Hosts, (*servers)[i], placed[i].Host); err != nil {
 			if fault.KindOf(err) == fault.KindNoCapacity {
-				return &claimLost{placed.Host, err}
+				return &claimLost{placed[i].Host, err}
 			}
 			return err
 		}
 	}
-	if _, err := s.Networks.AllocatePorts(ctx, tx, network.Allocation{ServerID: sv.ID, ProjectID: sv.ProjectID, Host: sv.Host, Zone: sv.Zone,
-		Hostname: sv.Hostname, SecurityGroupIDs: sv.SecurityGroups.V, Plan: d.nets}); err != nil {
-		return err
+	for i, sv := range *servers {
+		if _, err := s.Networks.AllocatePorts(ctx, tx, network.Allocation{ServerID: sv.ID, ProjectID: sv.ProjectID, Host: sv.Host, Zone: sv.Zone,
+			Hostname: sv.Hostname, SecurityGroupIDs: sv.SecurityGroups.V, Plan: d.nets}); err != nil {
+			return err
+		}
+		if err := s.createDevices(ctx, tx, d, sv); err != nil {
+			return err
+		}
+		if err := s.Conductor.BeginBuild(ctx, tx, sv, d.RequestID, placed[i]); err != nil {
+			return err
+		}
 	}
-	if err := s.createDevices(ctx, tx, d, sv); err != nil {
-		return err
-	}
-	return s.Conductor.BeginBuild(ctx, tx, sv, d.RequestID, placed)
+	return nil
 }
 
 // createDevices writes the block device mapping, reserves given volumes and records those to be made.

@@ -73,6 +73,12 @@ type Subject struct {
 	RequestID string
 }
 
+// Lock takes the subject's lock until tx ends: every transaction that changes a subject and its workflow takes it first, so that on PostgreSQL two of them wait
+// for each other instead of deadlocking on the two rows. Step commits, Begin and Cancel take it by themselves.
+func Lock(ctx context.Context, tx *db.Tx, subject string) error {
+	return tx.Lock(ctx, "workflow:"+subject)
+}
+
 // Begin writes a new workflow in tx; it starts to run when tx is committed. Steps before from are taken as done by the caller in this same
 // transaction, journalled by entries. fault.KindConflict when another workflow is active on the subject.
 func Begin[S any](ctx context.Context, tx *db.Tx, e *Engine, d *Definition[S], s Subject, state S, from int, entries ...Entry) (string, error) {
@@ -108,6 +114,9 @@ func (e *Engine) Cancel(ctx context.Context, tx *db.Tx, subject string) (string,
 	var w struct {
 		ID   string `db:"id"`
 		Kind string `db:"kind"`
+	}
+	if err := Lock(ctx, tx, subject); err != nil {
+		return "", err
 	}
 	now := e.now()
 	err := tx.Get(ctx, &w, `UPDATE workflows SET status = 'cancelled', epoch = epoch + 1, updated_at = ?, finished_at = ?, err = 'cancelled by a later request'

@@ -117,7 +117,7 @@ func (x *exec[S]) commit(ctx context.Context, step *Step[S], started db.Time) er
 	state := x.r.State
 	w := x.w
 	detail, host, subs := x.r.detail, x.r.host, x.r.subs
-	err := x.e.opts.DB.Write(ctx, func(tx *db.Tx) error {
+	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w // the closure may run more than once
 		x.r.State, x.r.detail, x.r.host, x.r.subs = state, detail, host, subs
 		if step.Commit != nil {
@@ -140,6 +140,16 @@ func (x *exec[S]) commit(ctx context.Context, step *Step[S], started db.Time) er
 	}
 	x.w = w
 	return nil
+}
+
+// locked is Write with the subject's lock held.
+func (x *exec[S]) locked(ctx context.Context, fn func(tx *db.Tx) error) error {
+	return x.e.opts.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := Lock(ctx, tx, x.w.Subject); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 // entries are the journal lines of a step: itself and its parts.
@@ -180,7 +190,7 @@ func (x *exec[S]) turn(ctx context.Context, step *Step[S], started db.Time, caus
 	if errors.As(cause, &back) && x.e.opts.Clock.Now().Before(x.w.Deadline.Time) {
 		to = x.d.index(back.To)
 	}
-	err := x.e.opts.DB.Write(ctx, func(tx *db.Tx) error {
+	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w
 		w.Status, w.BackTo, w.ErrStep, w.Err = statusUndoing, to, step.Name, reason(cause)
 		return x.write(ctx, tx, &w, x.entries(step.Name, "do", started, x.e.now(), cause))
@@ -209,7 +219,7 @@ func (x *exec[S]) backward(ctx context.Context) error {
 	}
 	state, host, detail := x.r.State, x.r.host, x.r.detail
 	w := x.w
-	err := x.e.opts.DB.Write(ctx, func(tx *db.Tx) error {
+	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w
 		x.r.State, x.r.host, x.r.detail = state, host, detail
 		if step.UndoCommit != nil && !failedOne {
@@ -255,7 +265,7 @@ func (x *exec[S]) undo(ctx context.Context, step *Step[S]) error {
 func (x *exec[S]) settle(ctx context.Context) error {
 	w := x.w
 	state := x.r.State
-	err := x.e.opts.DB.Write(ctx, func(tx *db.Tx) error {
+	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w
 		x.r.State = state
 		if w.BackTo >= 0 {

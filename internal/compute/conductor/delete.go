@@ -49,17 +49,17 @@ func (c *Conductor) releaseServer(ctx context.Context, tx *db.Tx, r *workflow.Ru
 	if err != nil {
 		return err
 	}
-	if err := c.Networks.ReleaseServer(ctx, tx, s.ID); err != nil {
-		return err
-	}
-	if err := c.releaseVolumes(ctx, tx, s.ID); err != nil {
+	f := s.Flavor.V
+	if err := c.Quotas.Release(ctx, tx, s.ProjectID, map[string]int64{"instances": 1, "cores": int64(f.VCPUs), "ram": int64(f.RAMMiB)}); err != nil {
 		return err
 	}
 	if err := compute.ReleaseClaim(ctx, tx, c.Hosts, s); err != nil {
 		return err
 	}
-	f := s.Flavor.V
-	if err := c.Quotas.Release(ctx, tx, s.ProjectID, map[string]int64{"instances": 1, "cores": int64(f.VCPUs), "ram": int64(f.RAMMiB)}); err != nil {
+	if err := c.Networks.ReleaseServer(ctx, tx, s.ID); err != nil {
+		return err
+	}
+	if err := c.releaseVolumes(ctx, tx, s.ID); err != nil {
 		return err
 	}
 	return compute.Move(ctx, tx, s.ID, r.State.Epoch, `vm_state = ?, task_state = ?, power_state = 0, deleted = TRUE, terminated_at = ?`, compute.Deleted, compute.None, db.Now())

@@ -67,10 +67,11 @@ func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Resul
 		return in.land(cmd, f, a.failed(cmd, &steps{}, errors.New("cancelled before it began"))), nil
 	}
 	res := a.execute(fctx, in, cmd)
-	<-in.run
 	if cmd.Op == hostapi.OpDestroy && res.Err == "" {
 		a.bury(in, cmd.Epoch)
 	}
+	in.record(res) // before the next operation may begin: it may remove the directory
+	<-in.run
 	return in.land(cmd, f, res), nil
 }
 
@@ -129,12 +130,15 @@ func (in *instance) board(cmd hostapi.Command, cancel context.CancelFunc) (f *fl
 	return f, true, nil
 }
 
-// land records the result and wakes those who joined.
-func (in *instance) land(cmd hostapi.Command, f *flight, res hostapi.Result) hostapi.Result {
+// record keeps the result for repetitions of the command. Not being able to write it costs only a run that finds its work done.
+func (in *instance) record(res hostapi.Result) {
 	if res.ErrKind != hostapi.ErrStaleEpoch {
-		// Not being able to write it costs only a repetition.
 		_ = in.setState(func(s *instanceState) { s.Results = append(s.Results, res) })
 	}
+}
+
+// land ends a flight and wakes those who joined.
+func (in *instance) land(cmd hostapi.Command, f *flight, res hostapi.Result) hostapi.Result {
 	in.mu.Lock()
 	delete(in.flights, cmd.ID)
 	in.mu.Unlock()
