@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -88,8 +89,7 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 	var q strings.Builder
 	q.WriteString(`INSERT INTO allocations (consumer_id, provider_id, class, used) VALUES `)
 	var args []any
-	for _, class := range slices.Sorted(maps.Keys(resources)) {
-		n := resources[class]
+	for class, n := range sorted(resources) {
 		if n == 0 {
 			continue
 		}
@@ -118,10 +118,35 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 	return nil
 }
 
+// sorted goes through a map in the order of its keys: rows are always locked in the same order.
+func sorted[V any](m map[string]V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
+}
+
 // Release gives back everything a consumer has; no error when it has nothing.
 func Release(ctx context.Context, tx *db.Tx, consumerID string) error {
+	// The consumer's row first, as Claim does: two changes of one consumer wait for each other, and neither misses the other's rows.
+	n, err := tx.Exec(ctx, `UPDATE consumers SET generation = generation + 1 WHERE id = ?`, consumerID)
+	if err != nil || n == 0 {
+		return err
+	}
+	if err := giveBack(ctx, tx, consumerID); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM consumers WHERE id = ?`, consumerID)
+	return err
+}
+
+// giveBack empties a consumer whose row the transaction holds.
+func giveBack(ctx context.Context, tx *db.Tx, consumerID string) error {
 	held, err := AllocationsOf(ctx, tx, consumerID)
-	if err != nil {
+	if err != nil || len(held) == 0 {
 		return err
 	}
 	for _, a := range held {
@@ -129,7 +154,7 @@ func Release(ctx context.Context, tx *db.Tx, consumerID string) error {
 			return err
 		}
 	}
-	_, err = tx.Exec(ctx, `DELETE FROM consumers WHERE id = ?`, consumerID)
+	_, err = tx.Exec(ctx, `DELETE FROM allocations WHERE consumer_id = ?`, consumerID)
 	return err
 }
 
@@ -153,9 +178,17 @@ func EnsureProvider(ctx context.Context, tx *db.Tx, id, name string) error {
 // SetInventory sets what a provider has of the classes given; what is used stays used, also where it is more than the new capacity. The generation
 // grows only when something changed.
 func SetInventory(ctx context.Context, tx *db.Tx, providerID string, invs ...Inventory) error {
-	changed := int64(0)
+	changed, err := putInventories(ctx, tx, providerID, invs)
+	if err != nil || changed == 0 {
+		return err
+	}
+	return Advance(ctx, tx, providerID, -1)
+}
+
+// putInventories writes the rows and says how many are not as they were.
+func putInventories(ctx context.Context, tx *db.Tx, providerID string, invs []Inventory) (changed int64, err error) {
 	for _, i := range invs {
-		i.ProviderID, i.Capacity = providerID, int64(float64(i.Total-i.Reserved)*i.Ratio)
+		capacity := int64(float64(i.Total-i.Reserved) * i.Ratio)
 		if i.MaxUnit == 0 {
 			i.MaxUnit = i.Total
 		}
@@ -164,17 +197,13 @@ func SetInventory(ctx context.Context, tx *db.Tx, providerID string, invs ...Inv
 			step_size = excluded.step_size, ratio = excluded.ratio, capacity = excluded.capacity
 			WHERE inventories.total <> excluded.total OR inventories.reserved <> excluded.reserved OR inventories.min_unit <> excluded.min_unit
 			OR inventories.max_unit <> excluded.max_unit OR inventories.step_size <> excluded.step_size OR inventories.ratio <> excluded.ratio`,
-			providerID, i.Class, i.Total, i.Reserved, max(1, i.MinUnit), i.MaxUnit, max(1, i.StepSize), i.Ratio, i.Capacity)
+			providerID, i.Class, i.Total, i.Reserved, max(1, i.MinUnit), i.MaxUnit, max(1, i.StepSize), i.Ratio, capacity)
 		if err != nil {
-			return err
+			return changed, err
 		}
 		changed += n
 	}
-	if changed == 0 {
-		return nil
-	}
-	_, err := tx.Exec(ctx, `UPDATE resource_providers SET generation = generation + 1, updated_at = ? WHERE id = ?`, db.Now(), providerID)
-	return err
+	return changed, nil
 }
 
 // Inventories lists all inventories, or those of one provider.
@@ -191,7 +220,7 @@ func GetProvider(ctx context.Context, tx *db.Tx, id string) (Provider, error) {
 	var p Provider
 	err := tx.Get(ctx, &p, `SELECT * FROM resource_providers WHERE id = ?`, id)
 	if errors.Is(err, db.ErrNoRows) {
-		return p, fault.NotFound("No resource provider with uuid %s found", id)
+		return p, fault.NotFound("No resource provider with uuid %s found", id).WithType(CodeNoProvider)
 	}
 	return p, err
 }
@@ -216,7 +245,7 @@ func Check(ctx context.Context, tx *db.Tx) ([]string, error) {
 		Used     int64  `db:"used"`
 		Sum      int64  `db:"total_used"`
 	}
-	err := tx.Select(ctx, &rows, `SELECT i.provider_id, i.class, i.used, COALESCE(SUM(a.used), 0) AS total_used FROM inventories i
+	err := tx.Select(ctx, &rows, `SELECT i.provider_id, i.class, i.used, CAST(COALESCE(SUM(a.used), 0) AS BIGINT) AS total_used FROM inventories i
 		LEFT JOIN allocations a ON a.provider_id = i.provider_id AND a.class = i.class GROUP BY i.provider_id, i.class, i.used
 		HAVING i.used <> COALESCE(SUM(a.used), 0) ORDER BY i.provider_id, i.class`)
 	var out []string
