@@ -13,13 +13,30 @@ import (
 // Document is the whole desired networking of a host, read in one snapshot with its revision.
 func (s *Service) Document(ctx context.Context, host string) (doc hostapi.NetworkDocument, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
-		doc, err = s.document(ctx, tx, host)
+		doc, err = s.document(ctx, tx, host, readMembers)
 		return err
 	})
 	return doc, err
 }
 
-func (s *Service) document(ctx context.Context, tx *db.Tx, host string) (hostapi.NetworkDocument, error) {
+// memberReader gives the addresses of groups' members.
+type memberReader func(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error)
+
+func readMembers(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error) {
+	var rows []struct {
+		GroupID string `db:"group_id"`
+		Address string `db:"address"`
+	}
+	err := tx.Select(ctx, &rows, `SELECT g.group_id, a.address FROM port_security_groups g JOIN ip_allocations a ON a.port_id = g.port_id
+		WHERE g.group_id IN (?) ORDER BY g.group_id, a.address`, groupIDs)
+	out := make(map[string][]string, len(groupIDs))
+	for _, m := range rows {
+		out[m.GroupID] = append(out[m.GroupID], m.Address)
+	}
+	return out, err
+}
+
+func (s *Service) document(ctx context.Context, tx *db.Tx, host string, read memberReader) (hostapi.NetworkDocument, error) {
 	doc := hostapi.NetworkDocument{Networks: []hostapi.NetworkSpec{}, Ports: []hostapi.PortSpec{}, SecurityGroups: []hostapi.SecurityGroupSpec{}, Routers: []hostapi.RouterSpec{}}
 	var err error
 	if doc.Revision, err = now(ctx, tx); err != nil {
@@ -52,7 +69,7 @@ func (s *Service) document(ctx context.Context, tx *db.Tx, host string) (hostapi
 	for _, n := range infos {
 		doc.Networks = append(doc.Networks, n.spec)
 	}
-	if doc.SecurityGroups, err = groupSpecs(ctx, tx, slices.Sorted(maps.Keys(groups))); err != nil {
+	if doc.SecurityGroups, err = groupSpecs(ctx, tx, slices.Sorted(maps.Keys(groups)), read); err != nil {
 		return doc, err
 	}
 	if doc.Routers, err = routerSpecs(ctx, tx, host, ports, infos); err != nil {
@@ -142,7 +159,7 @@ func (s *Service) netInfos(ctx context.Context, tx *db.Tx, ids []string) ([]*net
 }
 
 // groupSpecs are the groups with their rules, and, with members only, the groups that those rules name.
-func groupSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hostapi.SecurityGroupSpec, error) {
+func groupSpecs(ctx context.Context, tx *db.Tx, ids []string, read memberReader) ([]hostapi.SecurityGroupSpec, error) {
 	out := []hostapi.SecurityGroupSpec{}
 	if len(ids) == 0 {
 		return out, nil
@@ -165,16 +182,8 @@ func groupSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hostapi.Securit
 	}
 	members := map[string][]string{}
 	if len(remote) > 0 {
-		var rows []struct {
-			GroupID string `db:"group_id"`
-			Address string `db:"address"`
-		}
-		if err := tx.Select(ctx, &rows, `SELECT g.group_id, a.address FROM port_security_groups g JOIN ip_allocations a ON a.port_id = g.port_id WHERE g.group_id IN (?) ORDER BY g.group_id, a.address`,
-			slices.Sorted(maps.Keys(remote))); err != nil {
+		if members, err = read(ctx, tx, slices.Sorted(maps.Keys(remote))); err != nil {
 			return nil, err
-		}
-		for _, m := range rows {
-			members[m.GroupID] = append(members[m.GroupID], m.Address)
 		}
 	}
 	all := maps.Clone(remote)

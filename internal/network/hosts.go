@@ -18,7 +18,8 @@ func (s *Service) HostSeen(ctx context.Context, host string, gateway bool, appli
 	first := h.seen.IsZero() || h.gateway != gateway
 	fresh := h.seen.IsZero()
 	lost := !fresh && !h.flying && h.want == h.done && appliedRevision < h.sent
-	h.seen, h.gateway = s.clock.Now(), gateway
+	h.seen, h.gateway, h.applied = s.clock.Now(), gateway, appliedRevision
+	waits := h.want > h.done
 	p.mu.Unlock()
 	if first {
 		if err := s.recordHost(ctx, host, gateway); err != nil {
@@ -38,7 +39,7 @@ func (s *Service) HostSeen(ctx context.Context, host string, gateway bool, appli
 	}
 	if lost {
 		p.dirty([]string{host}, 0)
-	} else {
+	} else if waits {
 		p.nudge()
 	}
 	return nil

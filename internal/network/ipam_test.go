@@ -13,6 +13,7 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/hostapi"
 	"nephos/internal/network"
+	"nephos/internal/quota"
 )
 
 // TestAddressesAreExact lets servers come, go and fail in any order on a small network: no address is given twice, none outside the pools, none is
@@ -170,4 +171,29 @@ func BenchmarkAllocatePorts(b *testing.B) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(100*b.N)/b.Elapsed().Seconds(), "servers/s")
+}
+
+// BenchmarkDocument renders a host with one server of a project that has a thousand on other hosts.
+func BenchmarkDocument(b *testing.B) {
+	d := dbtest.SQLite(b, rooms...)
+	q := quota.New()
+	wide := network.New(network.Deps{DB: d, Quotas: q, Config: network.Config{Private: netip.MustParsePrefix("10.0.0.0/16")}})
+	require.NoError(b, wide.Bootstrap(b.Context(), adminProject))
+	plan, err := wide.Resolve(b.Context(), demo, nil, network.ModeUnspecified)
+	require.NoError(b, err)
+	require.NoError(b, d.Write(b.Context(), func(tx *db.Tx) error {
+		if err := q.SetLimit(b.Context(), tx, demoProject, "port", quota.Unlimited); err != nil {
+			return err
+		}
+		for i := range 1000 {
+			if _, err := wide.AllocatePorts(b.Context(), tx, network.Allocation{ServerID: fmt.Sprint("s", i), ProjectID: demoProject, Host: fmt.Sprint("h", i), Plan: plan}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	for b.Loop() {
+		_, err := wide.Document(b.Context(), "h500")
+		require.NoError(b, err)
+	}
 }

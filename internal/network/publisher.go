@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ const (
 	pushesAtOnce = 8
 	backoffFirst = 250 * time.Millisecond
 	backoffMost  = 15 * time.Second
+	auditAge     = time.Minute
 	promptDelay  = 50 * time.Millisecond // a host that gets its first port of a group: guests boot for longer than that
 )
 
@@ -38,6 +41,16 @@ type Publisher struct {
 	hosts   map[string]*hostState
 	groups  map[string]bool // whose members have changed: resolved to hosts when lazyAt comes
 	lazyAt  time.Time
+	cost    time.Duration // of rendering a document, a moving average
+	paced   time.Time     // when the last host marked by pace is due
+	members map[string]membership
+}
+
+// membership is a group's member list as documents have it. It is kept for half of LazyDelay, so that many hosts' documents share it; a change
+// marks hosts no sooner than LazyDelay after its commit, so the documents that this brings never have a list from before it.
+type membership struct {
+	addresses []string
+	read      time.Time
 }
 
 // hostState is what the publisher knows of one host. want and done count marks, not revisions.
@@ -51,6 +64,7 @@ type hostState struct {
 	done    uint64
 	due     time.Time // when to push while want > done
 	flying  bool
+	pushed  time.Time // last success
 	backoff time.Duration
 	changed chan struct{} // closed and replaced when done moves
 }
@@ -64,7 +78,7 @@ type ticket struct {
 }
 
 func newPublisher(s *Service) *Publisher {
-	return &Publisher{s: s, sem: semaphore.NewWeighted(pushesAtOnce), wake: make(chan struct{}, 1), hosts: map[string]*hostState{}, groups: map[string]bool{}}
+	return &Publisher{s: s, sem: semaphore.NewWeighted(pushesAtOnce), wake: make(chan struct{}, 1), hosts: map[string]*hostState{}, groups: map[string]bool{}, members: map[string]membership{}}
 }
 
 func (p *Publisher) host(name string) *hostState {
@@ -106,6 +120,9 @@ func (p *Publisher) membersChanged(groups []string) {
 	defer p.mu.Unlock()
 	if len(p.groups) == 0 {
 		p.lazyAt = p.s.clock.Now().Add(p.s.cfg.LazyDelay)
+		if p.lazyAt.Before(p.paced) { // the hosts of the round before come first
+			p.lazyAt = p.paced
+		}
 		defer p.nudge()
 	}
 	for _, g := range groups {
@@ -121,8 +138,57 @@ func (p *Publisher) needs(host string, groups []string) {
 	waiting := h.want > h.done && !h.flying
 	p.mu.Unlock()
 	if lacks && !waiting {
-		p.dirty([]string{host}, promptDelay)
+		p.pace([]string{host}, promptDelay)
 	}
+}
+
+// pace marks hosts for which nobody waits one after the other, so far apart that rendering for them takes an eighth of the machine at most:
+// a storm of boots must not be slowed by its own documents.
+func (p *Publisher) pace(hosts []string, delay time.Duration) {
+	now := p.s.clock.Now()
+	for _, h := range hosts {
+		p.mu.Lock()
+		due := now.Add(delay)
+		if due.Before(p.paced) {
+			due = p.paced
+		}
+		p.paced = due.Add(p.cost * 8 / time.Duration(runtime.NumCPU()))
+		p.mu.Unlock()
+		p.dirty([]string{h}, due.Sub(now))
+	}
+}
+
+// readMembers is the memberReader that pushes share.
+func (p *Publisher) readMembers(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error) {
+	now := p.s.clock.Now()
+	out := make(map[string][]string, len(groupIDs))
+	var missing []string
+	p.mu.Lock()
+	for _, g := range groupIDs {
+		if m, ok := p.members[g]; ok && now.Sub(m.read) < p.s.cfg.LazyDelay/2 {
+			out[g] = m.addresses
+		} else {
+			missing = append(missing, g)
+		}
+	}
+	p.mu.Unlock()
+	if len(missing) == 0 {
+		return out, nil
+	}
+	read, err := readMembers(ctx, tx, missing)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.members) > 1000 {
+		clear(p.members)
+	}
+	for _, g := range missing {
+		out[g] = read[g]
+		p.members[g] = membership{read[g], now}
+	}
+	return out, nil
 }
 
 func (p *Publisher) dirty(hosts []string, delay time.Duration) []ticket {
@@ -213,12 +279,34 @@ func (p *Publisher) Run(ctx context.Context, pusher Pusher) error {
 		case <-p.wake:
 		case <-timer.Chan():
 		case <-routers.Chan():
-			if err := p.s.rehostRouters(ctx); err != nil {
-				p.s.log.Warn("routers not looked after", "err", err)
+			if err := errors.Join(p.s.rehostRouters(ctx), p.audit(ctx)); err != nil && ctx.Err() == nil {
+				p.s.log.Warn("hosts not looked after", "err", err)
 			}
 		}
 		timer.Stop()
 	}
+}
+
+// audit marks hosts that have long not been sent anything and are behind the clock: another controller may have died between a commit and
+// its push. A single controller has no other.
+func (p *Publisher) audit(ctx context.Context) error {
+	if p.s.db.Dialect == db.SQLite {
+		return nil
+	}
+	var clock int64
+	if err := p.s.db.Read(ctx, func(tx *db.Tx) (err error) { clock, err = now(ctx, tx); return err }); err != nil {
+		return err
+	}
+	var stale []string
+	p.mu.Lock()
+	for name, h := range p.hosts {
+		if p.alive(h) && h.want == h.done && h.applied < clock && p.s.clock.Now().Sub(h.pushed) > auditAge {
+			stale = append(stale, name)
+		}
+	}
+	p.mu.Unlock()
+	p.pace(stale, 0)
+	return nil
 }
 
 // dispatch starts the pushes that are due and says how long until the next.
@@ -255,8 +343,7 @@ func (p *Publisher) dispatch(ctx context.Context, pusher Pusher, pushes *sync.Wa
 	return wait
 }
 
-// spreadMembers turns changed groups into marks on hosts. The next turn waits at least five times as long as this one took, so that
-// refreshing member lists never takes more than a sixth of one core's time.
+// spreadMembers turns changed groups into marks on hosts, when it is time.
 func (p *Publisher) spreadMembers(ctx context.Context) {
 	now := p.s.clock.Now()
 	p.mu.Lock()
@@ -288,16 +375,22 @@ func (p *Publisher) spreadMembers(ctx context.Context) {
 		p.membersChanged(groups)
 		return
 	}
-	// Spread over time by number: 5 ms each keeps a thousand hosts' documents from being rendered at once.
-	for i, h := range slices.Compact(slices.Sorted(slices.Values(hosts))) {
-		p.dirty([]string{h}, time.Duration(i)*5*time.Millisecond)
-	}
+	p.pace(slices.Compact(slices.Sorted(slices.Values(hosts))), 0)
 }
 
 func (p *Publisher) push(ctx context.Context, pusher Pusher, host string) (*hostapi.NetworkDocument, error) {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	doc, err := p.s.Document(ctx, host)
+	var doc hostapi.NetworkDocument
+	err := p.s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		start := time.Now() // not before a reader was free: waiting is no work
+		doc, err = p.s.document(ctx, tx, host, p.readMembers)
+		took := time.Since(start)
+		p.mu.Lock()
+		p.cost += (took - p.cost) / 8
+		p.mu.Unlock()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +413,7 @@ func (p *Publisher) pushed(ctx context.Context, host string, want uint64, doc *h
 			p.s.log.LogAttrs(ctx, slog.LevelWarn, "network document not delivered", slog.String("host", host), slog.Duration("again_in", h.backoff), slog.Any("err", err))
 		}
 	} else {
-		h.backoff, h.applied, h.sent, h.done = 0, doc.Revision, doc.Revision, want
+		h.backoff, h.applied, h.sent, h.done, h.pushed = 0, doc.Revision, doc.Revision, want, p.s.clock.Now()
 		h.groups = make(map[string]bool, len(doc.SecurityGroups))
 		for _, g := range doc.SecurityGroups {
 			h.groups[g.ID] = true

@@ -180,7 +180,7 @@ func (s *Service) release(ctx context.Context, tx *db.Tx, serverID, portID strin
 	}
 	tx.OnCommit(func() {
 		s.pub.dirty(routers, 0)
-		s.pub.dirty(compactHosts(hosts), promptDelay)
+		s.pub.pace(compactHosts(hosts), promptDelay)
 	})
 	return nil
 }
@@ -215,7 +215,7 @@ func (s *Service) Rebind(ctx context.Context, tx *db.Tx, serverID, host string) 
 		}
 	}
 	tx.OnCommit(func() {
-		s.pub.dirty(compactHosts(old), promptDelay)
+		s.pub.pace(compactHosts(old), promptDelay)
 		if host != "" {
 			s.pub.needs(host, groups)
 		}

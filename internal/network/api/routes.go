@@ -87,7 +87,7 @@ var extensions = [][2]string{
 	{"extra_dhcp_opt", "Neutron Extra DHCP options"}, {"extraroute", "Neutron Extra Route"}, {"extraroute-atomic", "Atomically add/remove extra routes"},
 	{"fip-port-details", "Floating IP Port Details"}, {"ip-substring-filtering", "IP address substring filtering"}, {"net-mtu", "Network MTU"},
 	{"net-mtu-writable", "Network MTU (writable)"}, {"network_availability_zone", "Network Availability Zone"}, {"pagination", "Pagination support"},
-	{"port-mac-address-regenerate", "Port MAC address regenerate"}, {"port-security", "Port Security"}, {"port-security-groups-filtering", "Port filtering on security groups"},
+	{"port-security", "Port Security"}, {"port-security-groups-filtering", "Port filtering on security groups"},
 	{"project-id", "project_id field enabled"}, {"provider", "Provider Network"}, {"quota_details", "Quota details management support"}, {"quotas", "Quota management support"},
 	{"revision-if-match", "If-Match constraints based on revision_number"}, {"router", "Neutron L3 Router"}, {"router_availability_zone", "Router Availability Zone"},
 	{"security-group", "security-group"}, {"security-groups-normalized-cidr", "Normalized CIDR field for security group rules"},

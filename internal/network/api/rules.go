@@ -24,7 +24,7 @@ func allRules() policy.Rules {
 		"network_member": "role:member and project_id:%(network_project_id)s",
 		"network_shared": "role:member and 'True':%(network_shared)s",
 
-		"get_agent": adminOnly, "get_availability_zone": "role:reader or rule:admin", "get_network_ip_availability": adminOnly,
+		"get_agent": adminOnly, "get_availability_zone": "role:reader or rule:admin",
 		"get_quota": "rule:project_reader_or_admin", "update_quota": adminOnly, "delete_quota": adminOnly, "list_quota": adminOnly,
 		"add_router_interface": member, "remove_router_interface": member, "add_extraroutes": member, "remove_extraroutes": member,
 	}
