@@ -96,6 +96,9 @@ func commandLine(l launch) []string {
 		for layer, fd := range l.disks[i] {
 			files = append(files, addFile(fd, diskOpaque(d.ID, layer)))
 		}
+		if l.kernel != "" {
+			d.BootIndex = -1 // QEMU's loader of the kernel has index 0, and nothing comes after it
+		}
 		slot := l.slots[diskDevice(d.ID)]
 		a = append(a, "-blockdev", encode(diskNode(d, files)), "-device", encode(diskFrontend(d, slot, units[d.Bus])))
 		units[d.Bus]++

@@ -265,10 +265,9 @@ func lastWords(dir string) string {
 	if err != nil {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	last := lines[len(lines)-1]
-	if _, rest, ok := strings.Cut(last, binaryName+": "); ok { // drop the time and program
-		last = rest
+	words := strings.TrimSpace(string(b))
+	if i := strings.LastIndex(words, binaryName+": "); i >= 0 { // the last message, which may go on over lines
+		words = words[i+len(binaryName)+2:]
 	}
-	return last
+	return strings.ReplaceAll(words, "\n", "; ")
 }

@@ -68,6 +68,7 @@ const (
 	probeStatus = probeValue<<1 | 1
 	probeGDT    = 0x80 // null descriptor, then a 64-bit code segment
 	probeGDTR   = 0x90 // limit 15, linear address 0x7c80
+	probeDisk   = 1 << 20 // SeaBIOS boots no virtio disk of a single sector
 	probeTCG    = 20 * time.Second
 )
 
@@ -160,7 +161,7 @@ func (a *accelerator) measure(ctx context.Context, binary string, hasKVM bool, c
 
 // probe runs the boot sector as guests run: same user, same sandbox, same processor model.
 func probe(ctx context.Context, binary, accel string, cred *syscall.Credential, limit time.Duration) (time.Duration, error) {
-	disk, err := memoryFile("probe", bytes.NewReader(bootSector()))
+	disk, err := memoryFile("probe", bytes.NewReader(append(bootSector(), make([]byte, probeDisk-512)...)))
 	if err != nil {
 		return 0, err
 	}

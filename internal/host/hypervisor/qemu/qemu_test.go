@@ -3,26 +3,20 @@ package qemu
 import (
 	"bufio"
 	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
-	"nephos/internal/fault"
 	"nephos/internal/host/hypervisor"
 	"nephos/internal/host/hypervisor/hypervisortest"
 	"nephos/internal/host/hypervisor/qmp"
-	"nephos/internal/hostapi"
 )
 
 type world struct {
@@ -133,7 +127,7 @@ func (w *world) run(t *testing.T, id, line string) string {
 	t.Helper()
 	s := w.console(t, id)
 	mark := "mark-" + uuid.NewString()[:8]
-	send := func() { fmt.Fprintf(s.conn, "%s; echo %s''%s\n", cmp.Or(line, "true"), mark[:5], mark[5:]) }
+	send := func() { fmt.Fprintf(s.conn, "%s; echo; echo %s''%s\n", cmp.Or(line, "true"), mark[:5], mark[5:]) }
 	send()
 	var out strings.Builder
 	for {
@@ -200,4 +194,3 @@ func TestConformance(t *testing.T) {
 	hypervisortest.Run(t, func(t *testing.T) hypervisortest.World { return newWorld(t) })
 }
 
-var _ = []any{context.Background, json.Marshal, slices.Sort[[]int], syscall.Kill, fault.KindOf, hostapi.PowerNone}
