@@ -136,7 +136,7 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *sl
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
 			Address: cfg.Listen, Gateway: i == 0, Version: Version}
-		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Log: log.With("host", name)})
+		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Simulated: true, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
 		}

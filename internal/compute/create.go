@@ -188,14 +188,16 @@ func (s *Service) createAll(ctx context.Context, tx *db.Tx, d *draft, out *Creat
 		}
 	}
 	for i, sv := range *servers {
-		if _, err := s.Networks.AllocatePorts(ctx, tx, network.Allocation{ServerID: sv.ID, ProjectID: sv.ProjectID, Host: sv.Host, Zone: sv.Zone,
-			Hostname: sv.Hostname, SecurityGroupIDs: sv.SecurityGroups.V, Plan: d.nets}); err != nil {
+		nics, err := s.Networks.AllocatePorts(ctx, tx, network.Allocation{ServerID: sv.ID, ProjectID: sv.ProjectID, Host: sv.Host, Zone: sv.Zone,
+			Hostname: sv.Hostname, SecurityGroupIDs: sv.SecurityGroups.V, Plan: d.nets})
+		if err != nil {
 			return err
 		}
-		if err := s.createDevices(ctx, tx, d, sv); err != nil {
+		devices, err := s.createDevices(ctx, tx, d, sv)
+		if err != nil {
 			return err
 		}
-		if err := s.Conductor.BeginBuild(ctx, tx, sv, d.RequestID, placed[i]); err != nil {
+		if err := s.Conductor.BeginBuild(ctx, tx, sv, Build{RequestID: d.RequestID, Placed: placed[i], NICs: nics, Devices: devices}); err != nil {
 			return err
 		}
 	}
@@ -203,7 +205,8 @@ func (s *Service) createAll(ctx context.Context, tx *db.Tx, d *draft, out *Creat
 }
 
 // createDevices writes the block device mapping, reserves given volumes and records those to be made.
-func (s *Service) createDevices(ctx context.Context, tx *db.Tx, d *draft, sv *Server) error {
+func (s *Service) createDevices(ctx context.Context, tx *db.Tx, d *draft, sv *Server) ([]BlockDevice, error) {
+	var out []BlockDevice
 	for _, b := range d.devices {
 		b.ID, b.ServerID, b.Created = uuid.NewString(), sv.ID, sv.Created
 		if b.DestinationType == "volume" {
@@ -211,21 +214,22 @@ func (s *Service) createDevices(ctx context.Context, tx *db.Tx, d *draft, sv *Se
 				v, err := s.Volumes.CreateForServer(ctx, tx, volume.NewForServer{ProjectID: sv.ProjectID, UserID: sv.UserID, ServerID: sv.ID, SizeGiB: b.SizeGiB,
 					ImageID: b.ImageID, SnapshotID: b.SnapshotID, Type: b.VolumeType, Zone: sv.PinnedZone})
 				if err != nil {
-					return err
+					return nil, err
 				}
 				b.VolumeID, b.CreatedVolume = v.ID, true
 			}
 			att, err := s.Volumes.Reserve(ctx, tx, volume.Reservation{VolumeID: b.VolumeID, ServerID: sv.ID, ProjectID: sv.ProjectID, Creating: b.CreatedVolume})
 			if err != nil {
-				return err
+				return nil, err
 			}
 			b.AttachmentID = att
 		}
 		if err := tx.Insert(ctx, "block_devices", b); err != nil {
-			return err
+			return nil, err
 		}
+		out = append(out, b)
 	}
-	return nil
+	return out, nil
 }
 
 // checkGroupRoom holds the server group's size against its quota.

@@ -61,8 +61,8 @@ type Volumes interface {
 
 // Conductor begins the declared workflows; package compute/conductor implements it. All run inside the caller's transaction.
 type Conductor interface {
-	// BeginBuild starts the build. placed is nil when no host has been claimed in this transaction.
-	BeginBuild(ctx context.Context, tx *db.Tx, s *Server, requestID string, placed *Placed) error
+	// BeginBuild starts the build of a server whose rows, ports and devices are written in tx.
+	BeginBuild(ctx context.Context, tx *db.Tx, s *Server, b Build) error
 	BeginDelete(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject) error
 	BeginPower(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, a ActionRule) error
 	BeginAttachVolume(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, b BlockDevice) error
@@ -71,6 +71,14 @@ type Conductor interface {
 	BeginDetachInterface(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, portID string) error
 	// Cancel ends what is under way on the server.
 	Cancel(ctx context.Context, tx *db.Tx, serverID string) error
+}
+
+// Build is what the creating transaction knows of a new server beyond its row.
+type Build struct {
+	RequestID string
+	Placed    *Placed           // nil: no host has been claimed yet
+	NICs      []hostapi.NICSpec // the ports just made
+	Devices   []BlockDevice
 }
 
 // Placed is a scheduling decision that was claimed.

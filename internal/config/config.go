@@ -69,7 +69,7 @@ type Compute struct {
 // Network settings of the first start and of the data plane.
 type Network struct {
 	External   string   `yaml:"external_cidr"` // of the first external network; empty: the first free of 172.24.4.0/24, 172.24.5.0/24, …
-	Private    string   `yaml:"private_cidr"`  // of the first private network; empty: 10.0.0.0/24
+	Private    string   `yaml:"private_cidr"`  // of the first private network
 	DNS        []string `yaml:"dns"`
 	Masquerade bool     `yaml:"masquerade"` // guests reach beyond this machine through its uplink
 }
@@ -77,7 +77,7 @@ type Network struct {
 // Default is what holds where nothing is said.
 func Default() Config {
 	return Config{StateDir: "/var/lib/nephos", Listen: "127.0.0.1", Region: "RegionOne", Driver: "qemu", FakeHosts: 1, Accel: "auto", LogLevel: "info",
-		Compute: Compute{CPURatio: 16, RAMRatio: 1, DiskRatio: 4, ReservedRAMMiB: 512}}
+		Compute: Compute{CPURatio: 16, RAMRatio: 1, DiskRatio: 1, ReservedRAMMiB: 512}, Network: Network{Private: "10.0.0.0/16"}}
 }
 
 // Load reads path over the defaults. Unknown keys and wrong types are errors that name line and key.

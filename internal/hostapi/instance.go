@@ -21,6 +21,7 @@ type InstanceSpec struct {
 	NICs         []NICSpec      `json:"nics,omitempty"`
 	ConfigDrive  bool           `json:"config_drive"`
 	Metadata     GuestMetadata  `json:"metadata"`
+	ForcedHost   bool           `json:"forced_host,omitempty"` // no other host may be tried when this one fails
 	Machine      MachineOptions `json:"machine"`
 }
 

@@ -75,8 +75,8 @@ func (b *Back) Error() string { return fmt.Sprintf("%v (going back to %s)", b.Er
 
 func (b *Back) Unwrap() error { return b.Err }
 
-// index finds a step by name; -1 if there is none.
-func (d *Definition[S]) index(name string) int {
+// Index finds a step by name; -1 if there is none.
+func (d *Definition[S]) Index(name string) int {
 	for i := range d.Steps {
 		if d.Steps[i].Name == name {
 			return i

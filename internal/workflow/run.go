@@ -188,7 +188,7 @@ func (x *exec[S]) turn(ctx context.Context, step *Step[S], started db.Time, caus
 	to := -1
 	var back *Back
 	if errors.As(cause, &back) && x.e.opts.Clock.Now().Before(x.w.Deadline.Time) {
-		to = x.d.index(back.To)
+		to = x.d.Index(back.To)
 	}
 	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w

@@ -38,15 +38,25 @@ func (c *Conductor) declareBuild() *workflow.Definition[buildState] {
 	}
 }
 
-// BeginBuild implements compute.Conductor.
-func (c *Conductor) BeginBuild(ctx context.Context, tx *db.Tx, s *compute.Server, requestID string, placed *compute.Placed) error {
-	by := workflow.Subject{ID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: requestID}
-	if placed == nil {
+// BeginBuild implements compute.Conductor. What the transaction has in its hands is kept in memory for the first spawn, which normally follows at once in
+// this process; whoever goes on after a crash reads it from the rows.
+func (c *Conductor) BeginBuild(ctx context.Context, tx *db.Tx, s *compute.Server, b compute.Build) error {
+	by := workflow.Subject{ID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: b.RequestID}
+	if b.Placed == nil {
 		_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, buildState{Epoch: s.Epoch}, 0)
 		return err
 	}
-	e := workflow.Entry{Step: "schedule", Host: placed.Host, Started: placed.Started, Finished: placed.Finished, Detail: placed.Explain}
-	_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, buildState{Host: placed.Host, Epoch: s.Epoch}, 1, e)
+	next := c.build.Index("volumes")
+	if !slices.ContainsFunc(b.Devices, func(d compute.BlockDevice) bool { return d.VolumeID != "" }) {
+		next = c.build.Index("spawn")
+		spec, err := makeSpec(s, b.NICs, b.Devices, nil)
+		if err != nil {
+			return err
+		}
+		tx.OnCommit(func() { c.fresh.put(spec) })
+	}
+	e := workflow.Entry{Step: "schedule", Host: b.Placed.Host, Started: b.Placed.Started, Finished: b.Placed.Finished, Detail: b.Placed.Explain}
+	_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, buildState{Host: b.Placed.Host, Epoch: s.Epoch}, next, e)
 	return err
 }
 
@@ -176,15 +186,11 @@ func (c *Conductor) unmakeVolumes(ctx context.Context, r *workflow.Run[buildStat
 // spawn has the host build the machine. A host that cannot sends the workflow back to the scheduler; what cannot work anywhere ends it.
 func (c *Conductor) spawn(ctx context.Context, r *workflow.Run[buildState]) error {
 	r.OnHost(r.State.Host)
-	s, err := c.load(ctx, r.Subject, r.State.Epoch)
+	spec, forced, err := c.buildSpec(ctx, r)
 	if err != nil {
 		return err
 	}
-	spec, err := c.spec(ctx, s)
-	if err != nil {
-		return err
-	}
-	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "spawn", r.Try), Subject: s.ID, Epoch: s.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
+	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "spawn", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
 	if err == nil {
 		r.Record(parts(res)...)
 		err = hostError(res)
@@ -193,14 +199,27 @@ func (c *Conductor) spawn(ctx context.Context, r *workflow.Run[buildState]) erro
 		return nil
 	}
 	var down *hostDown
-	if s.ForcedHost == "" && len(r.State.Tried)+1 < maxHosts && (errors.As(err, &down) || res.ErrKind == hostapi.ErrHost) {
+	if !forced && len(r.State.Tried)+1 < maxHosts && (errors.As(err, &down) || res.ErrKind == hostapi.ErrHost) {
 		c.Hosts.BuildFailed(r.State.Host)
-		return &workflow.Back{To: "schedule", Err: fault.Conflict("Build of instance %s was re-scheduled: %v", s.ID, err)}
+		return &workflow.Back{To: "schedule", Err: fault.Conflict("Build of instance %s was re-scheduled: %v", r.Subject, err)}
 	}
 	if errors.As(err, &down) {
 		return fault.Conflict("%v", err)
 	}
 	return err
+}
+
+// buildSpec is the spec kept by BeginBuild, or one made from the rows. forced says that no other host may be tried.
+func (c *Conductor) buildSpec(ctx context.Context, r *workflow.Run[buildState]) (spec *hostapi.InstanceSpec, forced bool, err error) {
+	if spec := c.fresh.take(r.Subject, r.State.Epoch); spec != nil {
+		return spec, spec.ForcedHost, nil
+	}
+	s, err := c.load(ctx, r.Subject, r.State.Epoch)
+	if err != nil {
+		return nil, false, err
+	}
+	spec, err = c.spec(ctx, s)
+	return spec, s.ForcedHost != "", err
 }
 
 // activate makes the server ACTIVE in the transaction that records the spawn.

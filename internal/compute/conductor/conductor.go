@@ -35,6 +35,7 @@ type Conductor struct {
 	detachVol *workflow.Definition[deviceState]
 	attachNIC *workflow.Definition[deviceState]
 	detachNIC *workflow.Definition[deviceState]
+	fresh     freshSpecs
 }
 
 // New declares the workflows and registers them with the engine.

@@ -4,44 +4,86 @@ import (
 	"context"
 	"encoding/base64"
 	"strings"
+	"sync"
 
 	"nephos/internal/compute"
 	"nephos/internal/db"
+	"nephos/internal/fault"
 	"nephos/internal/hostapi"
 )
+
+// freshSpecs keeps the specs of servers just made until their first spawn takes them. Losing one costs a read.
+type freshSpecs struct {
+	mu    sync.Mutex
+	specs map[string]*hostapi.InstanceSpec
+}
+
+// freshMax bounds the specs kept: those of builds that another process took over are never taken.
+const freshMax = 20000
+
+func (f *freshSpecs) put(s *hostapi.InstanceSpec) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.specs == nil || len(f.specs) > freshMax {
+		f.specs = map[string]*hostapi.InstanceSpec{}
+	}
+	f.specs[s.ServerID] = s
+}
+
+// take gives the spec of a server at this epoch, once; nil if there is none.
+func (f *freshSpecs) take(id string, epoch int64) *hostapi.InstanceSpec {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.specs[id]
+	delete(f.specs, id)
+	if s == nil || s.Epoch != epoch {
+		return nil
+	}
+	return s
+}
 
 // spec gathers from the rows all that a host needs to make the server.
 func (c *Conductor) spec(ctx context.Context, s *compute.Server) (*hostapi.InstanceSpec, error) {
 	var nics []hostapi.NICSpec
+	var devices []compute.BlockDevice
 	var volumes []hostapi.VolumeSpec
-	var ephemeral, swap int
 	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if nics, err = c.Networks.NICSpecs(ctx, tx, s.ID); err != nil {
 			return err
 		}
-		devices, err := compute.BlockDevices(ctx, tx, s.ID)
-		if err != nil {
+		if devices, err = compute.BlockDevices(ctx, tx, s.ID); err != nil {
 			return err
 		}
-		volumes, ephemeral, swap = nil, 0, 0
+		volumes = nil
 		for _, b := range devices {
-			switch {
-			case b.VolumeID != "":
-				v, err := c.volumeSpec(ctx, tx, b)
-				if err != nil {
-					return err
-				}
-				volumes = append(volumes, v)
-			case b.GuestFormat == "swap":
-				swap += b.SizeGiB
-			default:
-				ephemeral += b.SizeGiB
+			if b.VolumeID == "" {
+				continue
 			}
+			v, err := c.volumeSpec(ctx, tx, b)
+			if err != nil {
+				return err
+			}
+			volumes = append(volumes, v)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	return makeSpec(s, nics, devices, volumes)
+}
+
+// makeSpec is the spec of a server from its parts.
+func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.BlockDevice, volumes []hostapi.VolumeSpec) (*hostapi.InstanceSpec, error) {
+	var ephemeral, swap int
+	for _, b := range devices {
+		switch {
+		case b.DestinationType != "local":
+		case b.GuestFormat == "swap":
+			swap += b.SizeGiB * 1024
+		default:
+			ephemeral += b.SizeGiB
+		}
 	}
 	f := s.Flavor.V
 	if ephemeral == 0 {
@@ -51,11 +93,11 @@ func (c *Conductor) spec(ctx context.Context, s *compute.Server) (*hostapi.Insta
 		swap = f.SwapMiB
 	}
 	userData, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\n", "", "\r", "").Replace(s.UserData))
-	if err != nil {
-		userData = nil // it was checked when the server was made; a row from elsewhere must not keep it from starting
+	if err != nil { // it was checked when the server was made
+		return nil, fault.Invalid("user_data", "server %s: user data is not base64", s.ID).WithCause(err)
 	}
 	props := s.Image.V.Properties
-	out := &hostapi.InstanceSpec{ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, Name: s.Name, Hostname: s.Hostname, Epoch: s.Epoch,
+	out := &hostapi.InstanceSpec{ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, Name: s.Name, Hostname: s.Hostname, Epoch: s.Epoch, ForcedHost: s.ForcedHost != "",
 		VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, RootGiB: f.RootGiB, EphemeralGiB: ephemeral, SwapMiB: swap, Volumes: volumes, NICs: nics,
 		ConfigDrive: s.ConfigDrive || props["img_config_drive"] == "mandatory",
 		Metadata: hostapi.GuestMetadata{AvailabilityZone: s.Zone, UserData: userData, Meta: s.Metadata.V, AdminPass: s.AdminPass, Personality: s.Personality.V,

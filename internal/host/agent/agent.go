@@ -56,7 +56,9 @@ type Config struct {
 	Plane    dataplane.Plane
 	Disks    Disks
 	Parallel int // builds at once; 0: no bound
-	Log      *slog.Logger
+	// Simulated hosts survive a restart of the process but no power cut: nothing is synced, and the network document is not kept.
+	Simulated bool
+	Log       *slog.Logger
 }
 
 // Agent runs one host.

@@ -32,7 +32,8 @@ func (a *Agent) build(ctx context.Context, in *instance, cmd hostapi.Command, st
 	if err := a.powerOn(ctx, in, st); err != nil {
 		return err
 	}
-	return in.setState(func(s *instanceState) { s.Built, s.Suspended = true, false })
+	in.mark(func(s *instanceState) { s.Built, s.Suspended = true, false })
+	return nil
 }
 
 // powerOn brings disks, drive and network into being as the spec says and starts the guest.
@@ -113,7 +114,8 @@ func (a *Agent) start(ctx context.Context, in *instance, cmd hostapi.Command, st
 		return err
 	}
 	os.Remove(filepath.Join(in.dir, stateFile)) // a cold start forgets suspended memory
-	return in.setState(func(s *instanceState) { s.Suspended = false })
+	in.mark(func(s *instanceState) { s.Suspended = false })
+	return nil
 }
 
 // refresh takes a newer spec in, keeping what only the build knew (admin password, injected files).

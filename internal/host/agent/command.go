@@ -87,7 +87,7 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 	}
 	switch cmd.Op {
 	case hostapi.OpBuild:
-		in := newInstance(cmd.Subject, a.InstanceDir(cmd.Subject))
+		in := newInstance(cmd.Subject, a.InstanceDir(cmd.Subject), !a.cfg.Simulated)
 		a.instances[cmd.Subject] = in
 		return in, hostapi.Result{}
 	case hostapi.OpDestroy: // nothing is here, and nothing older may come any more
@@ -168,12 +168,16 @@ func (a *Agent) bury(in *instance, epoch int64) {
 
 // steps collects what was done, with its times.
 type steps struct {
-	list []hostapi.StepTime
-	name string // of the one that failed
+	list  []hostapi.StepTime
+	name  string            // of the one that failed
+	begin func(name string) // told when a step begins; may be nil
 }
 
 // do runs one named step.
 func (s *steps) do(name string, fn func() (detail string, err error)) error {
+	if s.begin != nil {
+		s.begin(name)
+	}
 	st := hostapi.StepTime{Name: name, Started: time.Now()}
 	detail, err := fn()
 	st.Finished, st.Detail = time.Now(), detail
@@ -200,6 +204,11 @@ func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) 
 		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was never built on this host")
 	}
 	var st steps
+	if cmd.Op == hostapi.OpBuild {
+		st.begin = func(name string) { // a lost word costs only a less fine task_state
+			_ = a.cfg.Bus.Publish(hostapi.SubjectProgress, hostapi.Progress{Subject: cmd.Subject, Epoch: cmd.Epoch, Op: cmd.Op, Step: name})
+		}
+	}
 	res := hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	if err := a.operate(ctx, in, cmd, &st, &res); err != nil {
 		a.cfg.Log.Warn("command failed", "op", cmd.Op, "server", cmd.Subject, "step", st.name, "err", err, "request_id", cmd.Trace)

@@ -18,6 +18,7 @@ const resultsKept = 8
 // instance is one server on this host.
 type instance struct {
 	id, dir string
+	durable bool // spec.json is synced
 
 	run chan struct{} // capacity 1: held by the operation under way; taken with a context, unlike a mutex
 
@@ -44,8 +45,8 @@ type flight struct {
 	result hostapi.Result // valid when done is closed
 }
 
-func newInstance(id, dir string) *instance {
-	return &instance{id: id, dir: dir, run: make(chan struct{}, 1), flights: map[string]*flight{}}
+func newInstance(id, dir string, durable bool) *instance {
+	return &instance{id: id, dir: dir, durable: durable, run: make(chan struct{}, 1), flights: map[string]*flight{}}
 }
 
 func (in *instance) currentSpec() *hostapi.InstanceSpec {
@@ -59,7 +60,7 @@ func (in *instance) setSpec(spec *hostapi.InstanceSpec) error {
 	if err := os.MkdirAll(in.dir, 0o711); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(in.dir, "spec.json"), spec, true); err != nil {
+	if err := writeJSON(filepath.Join(in.dir, "spec.json"), spec, in.durable); err != nil {
 		return err
 	}
 	in.mu.Lock()
@@ -84,6 +85,13 @@ func (in *instance) editSpec(edit func(*hostapi.InstanceSpec)) error {
 	}
 	edit(&spec)
 	return in.setSpec(&spec)
+}
+
+// mark changes the state in memory; the result of the operation under way stores it (record).
+func (in *instance) mark(edit func(*instanceState)) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	edit(&in.state)
 }
 
 // setState changes the state and stores it. A process that dies here forgets the newest result only: the command comes again and its steps find
@@ -144,7 +152,7 @@ func (a *Agent) loadInstances(dirs string) error {
 		if !e.IsDir() {
 			continue
 		}
-		in := newInstance(e.Name(), filepath.Join(dirs, e.Name()))
+		in := newInstance(e.Name(), filepath.Join(dirs, e.Name()), !a.cfg.Simulated)
 		var spec hostapi.InstanceSpec
 		switch err := readJSON(filepath.Join(in.dir, "spec.json"), &spec); {
 		case err == nil:

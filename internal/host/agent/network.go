@@ -59,6 +59,9 @@ func (a *Agent) take(doc hostapi.NetworkDocument) error {
 	}
 	a.doc = doc
 	a.mu.Unlock()
+	if a.cfg.Simulated {
+		return nil
+	}
 	return writeJSON(filepath.Join(a.cfg.StateDir, "network.json"), doc, false)
 }
 

@@ -22,7 +22,8 @@ func (a *Agent) suspend(ctx context.Context, in *instance, st *steps) error {
 	if err != nil {
 		return err
 	}
-	return in.setState(func(s *instanceState) { s.Suspended = true })
+	in.mark(func(s *instanceState) { s.Suspended = true })
+	return nil
 }
 
 // resume starts the guest from its saved memory. The guest must have the devices it had, so the stored spec is used, not a newer one.
@@ -41,5 +42,6 @@ func (a *Agent) resume(ctx context.Context, in *instance, _ hostapi.Command, st 
 	if err != nil {
 		return err
 	}
-	return in.setState(func(s *instanceState) { s.Suspended = false })
+	in.mark(func(s *instanceState) { s.Suspended = false })
+	return nil
 }
