@@ -197,9 +197,10 @@ func (x *pool) choose() (netip.Addr, bool) {
 }
 
 // refill reads the truth. It says whether anything is free.
-func (x *pool) refill(ctx context.Context, tx *db.Tx, subnetID string, clock time.Time) (bool, error) {
+func (x *pool) refill(ctx context.Context, tx *db.Tx, subnetID string, clock func() time.Time) (bool, error) {
+	began := clock()
 	x.mu.Lock()
-	if clock.Before(x.fullTill) {
+	if began.Before(x.fullTill) {
 		x.mu.Unlock()
 		return false, nil
 	}
@@ -223,7 +224,8 @@ func (x *pool) refill(ctx context.Context, tx *db.Tx, subnetID string, clock tim
 	defer x.mu.Unlock()
 	x.used, x.loaded = used, true
 	if inside >= x.total && x.releases == releases {
-		x.fullTill = clock.Add(fullRecheck)
+		done := clock()
+		x.fullTill = done.Add(max(fullRecheck, 4*done.Sub(began))) // a crowd at a full subnet must not keep the database busy
 	}
 	return inside < x.total, nil
 }
@@ -255,7 +257,7 @@ func (s *Service) takeAny(ctx context.Context, tx *db.Tx, sub *Subnet, portID st
 		return s.takeSparse(ctx, tx, sub, x, portID, position)
 	}
 	if !x.isLoaded() {
-		if _, err := x.refill(ctx, tx, sub.ID, s.clock.Now()); err != nil {
+		if _, err := x.refill(ctx, tx, sub.ID, s.clock.Now); err != nil {
 			return netip.Addr{}, err
 		}
 	}
@@ -265,7 +267,7 @@ func (s *Service) takeAny(ctx context.Context, tx *db.Tx, sub *Subnet, portID st
 			if refilled {
 				return netip.Addr{}, exhausted(sub.NetworkID)
 			}
-			free, err := x.refill(ctx, tx, sub.ID, s.clock.Now())
+			free, err := x.refill(ctx, tx, sub.ID, s.clock.Now)
 			if err != nil {
 				return netip.Addr{}, err
 			}
