@@ -34,7 +34,7 @@ type Driver struct {
 	events *hypervisor.EventQueue
 	locks  hypervisor.Locks
 
-	mu      sync.Mutex // guards what follows and every record; never held while waiting
+	mu      sync.Mutex // guards what follows and every record; held over the write of a record's file, never while waiting
 	guests  map[string]*record
 	nextPID int
 }
@@ -96,6 +96,11 @@ func (d *Driver) Close() error {
 // do runs one verb under the guest's lock and the script. act gets the record (nil if there is none) with d.mu held; what it returns is
 // kept as the new record, nil forgets the guest.
 func (d *Driver) do(ctx context.Context, v Verb, id, name string, act func(r *record) (*record, error)) error {
+	return d.doWith(ctx, v, id, name, nil, act)
+}
+
+// doWith is do with a first part that may block: it gets the guest's status and does not hold d.mu.
+func (d *Driver) doWith(ctx context.Context, v Verb, id, name string, first func(s hypervisor.Status) error, act func(r *record) (*record, error)) error {
 	unlock, err := d.locks.Lock(ctx, id)
 	if err != nil {
 		return fault.Unavailable("guest %s: %s: waited for another verb", id, v).WithCause(err)
@@ -112,6 +117,12 @@ func (d *Driver) do(ctx context.Context, v Verb, id, name string, act func(r *re
 	}
 	if e.err != nil && !e.after {
 		return e.err
+	}
+	if first != nil {
+		s, _ := d.Status(ctx, id)
+		if err := first(s); err != nil {
+			return err
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

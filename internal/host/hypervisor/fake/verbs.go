@@ -19,14 +19,9 @@ func (d *Driver) Start(ctx context.Context, g hypervisor.Guest) error {
 	if err != nil {
 		return err
 	}
-	return d.do(ctx, Start, g.ID, g.Name, func(r *record) (*record, error) {
+	return d.doWith(ctx, Start, g.ID, g.Name, taps(ctx, g), func(r *record) (*record, error) {
 		if r != nil && r.status().Running() {
 			return r, nil
-		}
-		for _, n := range g.NICs {
-			if err := tap(ctx, n); err != nil {
-				return nil, err
-			}
 		}
 		return d.boot(g, r, "started"), nil
 	})
@@ -42,6 +37,21 @@ func (d *Driver) boot(g hypervisor.Guest, old *record, why string) *record {
 	r.Power, r.PID, r.Why, r.State = hostapi.PowerRunning, d.nextPID, why, ""
 	r.print("fake guest " + g.ID + " " + why + "\n")
 	return r
+}
+
+// taps opens and closes the taps of a guest that does not run yet.
+func taps(ctx context.Context, g hypervisor.Guest) func(s hypervisor.Status) error {
+	return func(s hypervisor.Status) error {
+		if s.Running() {
+			return nil
+		}
+		for _, n := range g.NICs {
+			if err := tap(ctx, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 func tap(ctx context.Context, n hypervisor.NIC) error {
@@ -152,7 +162,7 @@ func (d *Driver) Resume(ctx context.Context, g hypervisor.Guest, state string) e
 	if err != nil {
 		return err
 	}
-	return d.do(ctx, Resume, g.ID, g.Name, func(r *record) (*record, error) {
+	return d.doWith(ctx, Resume, g.ID, g.Name, taps(ctx, g), func(r *record) (*record, error) {
 		if r != nil && r.status().Running() {
 			return r, nil
 		}
@@ -165,11 +175,6 @@ func (d *Driver) Resume(ctx context.Context, g hypervisor.Guest, state string) e
 		}
 		if string(b) != g.ID {
 			return nil, fault.Conflict("guest %s: %s holds another guest's memory", g.ID, state)
-		}
-		for _, n := range g.NICs {
-			if err := tap(ctx, n); err != nil {
-				return nil, err
-			}
 		}
 		if err := os.Remove(state); err != nil {
 			return nil, err
@@ -263,7 +268,16 @@ func (d *Driver) AttachNIC(ctx context.Context, id string, n hypervisor.NIC) err
 	if err != nil {
 		return err
 	}
-	return d.do(ctx, AttachNIC, id, "", func(r *record) (*record, error) {
+	open := func(s hypervisor.Status) error {
+		d.mu.Lock()
+		there := s.Running() && slices.Contains(d.guests[id].NICs, n.PortID)
+		d.mu.Unlock()
+		if !s.Running() || there {
+			return nil
+		}
+		return tap(ctx, n)
+	}
+	return d.doWith(ctx, AttachNIC, id, "", open, func(r *record) (*record, error) {
 		if err := live(id, r); err != nil {
 			return nil, err
 		}
@@ -272,9 +286,6 @@ func (d *Driver) AttachNIC(ctx context.Context, id string, n hypervisor.NIC) err
 		}
 		if len(r.NICs) >= hypervisor.MaxNICs {
 			return nil, fault.Conflict("guest %s has no room for another interface", id)
-		}
-		if err := tap(ctx, n); err != nil {
-			return nil, err
 		}
 		r.NICs = append(r.NICs, n.PortID)
 		return r, nil

@@ -37,6 +37,7 @@ type Driver struct {
 	boot   string
 	events *hypervisor.EventQueue
 	locks  hypervisor.Locks
+	copies hypervisor.Locks // by guest and disk: a copy takes minutes and must not hold up the guest's other verbs
 
 	accelMu chan struct{} // one token; who has it may probe
 	accel   accelerator   // guarded by accelMu

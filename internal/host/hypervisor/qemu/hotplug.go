@@ -181,7 +181,7 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 func plugFault(id, what string, err error) error {
 	var f *fault.Fault
 	var q *qmp.Error
-	if errors.As(err, &f) {
+	if err == nil || errors.As(err, &f) {
 		return err
 	}
 	if errors.As(err, &q) {
@@ -310,33 +310,44 @@ func (d *Driver) CopyDisk(ctx context.Context, id, diskID, dst string) error {
 	if !filepath.IsAbs(dst) {
 		return fault.Invalid("dst", "disk %s: %q is not an absolute path", diskID, dst)
 	}
-	return d.sure(ctx, id, func(_ *guest, m *machine) error {
-		if _, ok, err := m.node(ctx, nodeName(diskID)); err != nil || !ok {
-			if err == nil {
-				err = fault.NotFound("guest %s has no disk %s", id, diskID)
-			}
-			return err
-		}
-		copyID := "copy-" + diskID
-		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		if err := m.endJob(back, copyID); err != nil { // of a copy that a crash cut short
-			return err
-		}
-		if err := m.dropNode(back, copyID); err != nil {
-			return err
-		}
-		if err := m.addNode(ctx, hypervisor.Disk{ID: copyID, Path: dst, Format: "raw"}); err != nil {
-			return plugFault(id, "a copy of disk "+diskID, err)
-		}
-		err := m.copyJob(ctx, copyID, nodeName(diskID))
-		back, cancelDrop := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancelDrop()
-		if err != nil {
-			err = fmt.Errorf("copy of disk %s of guest %s: %w", diskID, id, errors.Join(err, m.endJob(back, copyID)))
-		}
-		return errors.Join(err, m.dropNode(back, copyID))
+	copying, err := d.copies.Lock(ctx, id+" "+diskID)
+	if err != nil {
+		return fault.Unavailable("disk %s of guest %s: waited for another copy", diskID, id).WithCause(err)
+	}
+	defer copying()
+	copyID := "copy-" + diskID
+	var m *machine
+	err = d.sure(ctx, id, func(_ *guest, running *machine) error {
+		m = running
+		return m.beginCopy(ctx, id, diskID, copyID, dst)
 	})
+	if err != nil {
+		return err
+	}
+	err = m.copyJob(ctx, copyID, nodeName(diskID))
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err != nil {
+		err = fault.Unavailable("disk %s of guest %s was not copied", diskID, id).WithCause(errors.Join(err, m.endJob(back, copyID)))
+	}
+	return errors.Join(err, m.dropNode(back, copyID))
+}
+
+// beginCopy makes the node of the copy's file.
+func (m *machine) beginCopy(ctx context.Context, id, diskID, copyID, dst string) error {
+	if _, ok, err := m.node(ctx, nodeName(diskID)); err != nil || !ok {
+		if err == nil {
+			err = fault.NotFound("guest %s has no disk %s", id, diskID)
+		}
+		return err
+	}
+	if err := m.endJob(ctx, copyID); err != nil { // of a copy that a crash cut short
+		return err
+	}
+	if err := m.dropNode(ctx, copyID); err != nil {
+		return err
+	}
+	return plugFault(id, "a copy of disk "+diskID, m.addNode(ctx, hypervisor.Disk{ID: copyID, Path: dst, Format: "raw"}))
 }
 
 // jobState is the data of JOB_STATUS_CHANGE, and an entry of query-jobs.

@@ -17,10 +17,11 @@ type machine struct {
 	proc    *process
 	client  *qmp.Client       // nil: an adopted guest whose monitor does not answer
 	sub     *qmp.Subscription // the watcher's
-	paused  atomic.Bool
-	asked   atomic.Bool   // a verb wants it to end: no Event
-	ended   chan struct{} // closed by the watcher when the guest's record tells the end
-	rebirth chan struct{} // buffered 1: the watcher has started the guest again after a soft reboot
+	paused  atomic.Bool       // set by the monitor's reader, so true to every reply
+	ending  atomic.Bool       // it stands because it has ended, not because it is paused
+	asked   atomic.Bool       // a verb wants it to end: no Event
+	ended   chan struct{}     // closed by the watcher when the guest's record tells the end
+	rebirth chan struct{}     // buffered 1: the watcher has started the guest again after a soft reboot
 }
 
 func newMachine(p *process) *machine {
@@ -30,7 +31,21 @@ func newMachine(p *process) *machine {
 // attach gives the machine its monitor, before its watcher starts.
 func (m *machine) attach(c *qmp.Client) {
 	m.client = c
-	m.sub = c.Subscribe("SHUTDOWN", "STOP", "RESUME", "GUEST_PANICKED")
+	c.Notify(m.see)
+	m.sub = c.Subscribe("SHUTDOWN", "GUEST_PANICKED")
+}
+
+// see follows what stop, cont and the guest do to the processors. It runs in the monitor's reader.
+func (m *machine) see(e qmp.Event) {
+	switch e.Name {
+	case "SHUTDOWN", "GUEST_PANICKED":
+		m.ending.Store(true)
+	case "STOP":
+		m.paused.Store(!m.ending.Load())
+	case "RESUME":
+		m.ending.Store(false)
+		m.paused.Store(false)
+	}
 }
 
 func (m *machine) do(ctx context.Context, command string, args, result any) error {
@@ -112,10 +127,6 @@ func (d *Driver) follow(g *guest, m *machine, e qmp.Event) {
 	ctx, cancel := context.WithTimeout(d.background, patience)
 	defer cancel()
 	switch e.Name {
-	case "STOP":
-		m.paused.Store(true)
-	case "RESUME":
-		m.paused.Store(false)
 	case "GUEST_PANICKED":
 		d.finish(ctx, g, m, phaseCrashed, "the guest's kernel panicked")
 	case "SHUTDOWN":

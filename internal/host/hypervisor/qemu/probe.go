@@ -66,8 +66,8 @@ var probeCode = []byte{
 const (
 	probeValue  = 0x31
 	probeStatus = probeValue<<1 | 1
-	probeGDT    = 0x80 // null descriptor, then a 64-bit code segment
-	probeGDTR   = 0x90 // limit 15, linear address 0x7c80
+	probeGDT    = 0x80    // null descriptor, then a 64-bit code segment
+	probeGDTR   = 0x90    // limit 15, linear address 0x7c80
 	probeDisk   = 1 << 20 // SeaBIOS boots no virtio disk of a single sector
 	probeTCG    = 20 * time.Second
 )

@@ -193,4 +193,3 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	hypervisortest.Run(t, func(t *testing.T) hypervisortest.World { return newWorld(t) })
 }
-

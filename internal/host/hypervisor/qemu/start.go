@@ -93,6 +93,12 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 			}
 			m.release()
 		}
+		if d.find(g.id) == nil { // never heard of before: nothing to keep
+			if ferr := forget(g.dir); ferr != nil {
+				d.cfg.Log.Error("left after a start that did not work", "guest", g.id, "err", ferr)
+			}
+			return
+		}
 		if cerr := g.change(false, func(r *record) { *r = before }); cerr != nil {
 			d.cfg.Log.Error("record after a start that did not work", "guest", g.id, "err", cerr)
 		}

@@ -125,11 +125,7 @@ func reset(ctx context.Context, m *machine) error {
 
 // turn runs stop or cont, which are harmless when it is so already.
 func (m *machine) turn(ctx context.Context, command string) error {
-	if err := m.do(ctx, command, nil, nil); err != nil {
-		return err
-	}
-	m.paused.Store(command == "stop") // the event says so too, a moment later
-	return nil
+	return m.do(ctx, command, nil, nil)
 }
 
 // Pause implements hypervisor.Driver.

@@ -28,6 +28,7 @@ type Client struct {
 	nextID  uint64
 	waiting map[uint64]chan message // buffered 1: the reader never waits
 	subs    map[*Subscription]bool
+	notify  func(Event)
 	err     error // why the connection ended
 }
 
@@ -98,6 +99,14 @@ func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// Notify has the reader call f with every event from now on, before it looks at anything that came after: when a command's reply is there,
+// f has seen the events that the command caused. F must not block and must not call the Client.
+func (c *Client) Notify(f func(Event)) {
+	c.mu.Lock()
+	c.notify = f
+	c.mu.Unlock()
 }
 
 // Close ends the connection and waits for the reader. Calls that wait return ErrClosed.
@@ -259,6 +268,9 @@ func (c *Client) dispatch(m message) error {
 	switch {
 	case m.Event != "":
 		e := Event{Name: m.Event, Data: m.Data, At: time.Unix(m.Timestamp.Seconds, m.Timestamp.Microseconds*1000)}
+		if c.notify != nil {
+			c.notify(e)
+		}
 		for s := range c.subs {
 			if !s.put(e) {
 				return fmt.Errorf("%d events unread", MaxQueued)

@@ -260,6 +260,21 @@ func TestSubscriptionsFilterAndOrder(t *testing.T) {
 	}
 }
 
+func TestNotifyComesBeforeTheReply(t *testing.T) {
+	t.Parallel()
+	c, m := connect(t)
+	stopped := false // no lock: the reply orders the accesses
+	c.Notify(func(e Event) { stopped = e.Name == "STOP" })
+	go func() {
+		s := m.recv()
+		m.send(`{"event": "STOP"}`)
+		m.ok(s, "{}")
+	}()
+	if err := c.Execute(t.Context(), "stop", nil, nil); err != nil || !stopped {
+		t.Errorf("stopped %t, %v", stopped, err)
+	}
+}
+
 func TestEventFloodEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	c, m := connect(t)
