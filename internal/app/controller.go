@@ -103,7 +103,7 @@ func (c *controller) hostSeen(ctx context.Context, host string, gateway bool, ap
 	if err := c.networks.HostSeen(ctx, host, gateway, applied); err != nil {
 		c.log.Warn("network room cannot note a host", "host", host, "err", err)
 	}
-	return applied // a host that is behind gets its document pushed
+	return c.networks.Publisher().Revision(host)
 }
 
 // bootstrap makes the first records; at later starts it only puts addresses right.
