@@ -123,7 +123,7 @@ func reset(ctx context.Context, m *machine) error {
 	return m.turn(ctx, "cont")
 }
 
-// turn runs stop or cont, which are harmless when it is so already.
+// turn runs stop or cont, which are harmless when it is so already; by their reply the monitor's reader has seen the change (see).
 func (m *machine) turn(ctx context.Context, command string) error {
 	return m.do(ctx, command, nil, nil)
 }
