@@ -63,6 +63,8 @@ type NICSpec struct {
 	Port    PortSpec    `json:"port"`    // as known when the command was written; a newer NetworkDocument updates it
 	Network NetworkSpec `json:"network"` // likewise
 	Tag     string      `json:"tag,omitempty"`
+	// Groups are the rules of the port's security groups, without members: enough to start the guest safely before the next document.
+	Groups []SecurityGroupSpec `json:"groups,omitempty"`
 }
 
 // GuestMetadata is what config drive and 169.254.169.254 show to the guest beyond the network.

@@ -17,10 +17,11 @@ type cache struct {
 	mu       sync.Mutex
 	gen      uint64
 	since    time.Time
-	nets     map[string]*netInfo   // by id
-	usable   map[string][]string   // project → network ids for a server that names none
-	defaults map[string]string     // project → default group
-	groups   map[string][]groupKey // project → its groups
+	nets     map[string]*netInfo                  // by id
+	usable   map[string][]string                  // project → network ids for a server that names none
+	defaults map[string]string                    // project → default group
+	groups   map[string][]groupKey                // project → its groups
+	rules    map[string]hostapi.SecurityGroupSpec // group → its rules, without members
 }
 
 type groupKey struct{ id, name string }
@@ -36,6 +37,7 @@ type netInfo struct {
 func (c *cache) fresh() {
 	if c.nets == nil || c.ttl > 0 && time.Since(c.since) > c.ttl {
 		c.nets, c.usable, c.defaults, c.groups = map[string]*netInfo{}, map[string][]string{}, map[string]string{}, map[string][]groupKey{}
+		c.rules = map[string]hostapi.SecurityGroupSpec{}
 		c.since = time.Now()
 		c.gen++
 	}
@@ -77,11 +79,12 @@ func keep[V any](c *cache, m func() map[string]V, key string, v V, gen uint64) {
 	m()[key] = v
 }
 
-func (c *cache) netMap() map[string]*netInfo          { return c.nets }
-func (c *cache) usableMap() map[string][]string       { return c.usable }
-func (c *cache) defaultMap() map[string]string        { return c.defaults }
-func (c *cache) groupMap() map[string][]groupKey      { return c.groups }
-func (c *cache) defaultGroup(p string) (string, bool) { return lookup(c, c.defaultMap, p) }
+func (c *cache) netMap() map[string]*netInfo                   { return c.nets }
+func (c *cache) usableMap() map[string][]string                { return c.usable }
+func (c *cache) defaultMap() map[string]string                 { return c.defaults }
+func (c *cache) groupMap() map[string][]groupKey               { return c.groups }
+func (c *cache) ruleMap() map[string]hostapi.SecurityGroupSpec { return c.rules }
+func (c *cache) defaultGroup(p string) (string, bool)          { return lookup(c, c.defaultMap, p) }
 func (c *cache) putDefaultGroup(p, id string, gen uint64) {
 	keep(c, c.defaultMap, p, id, gen)
 }

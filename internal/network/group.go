@@ -524,6 +524,7 @@ func (s *Service) DeleteRule(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
+		s.changedOnCommit(tx)
 		return s.markOnCommit(ctx, tx, &mark, hosts)
 	})
 	if err == nil {

@@ -79,7 +79,11 @@ func (s *Service) allocatePorts(ctx context.Context, tx *db.Tx, a *Allocation, f
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, hostapi.NICSpec{PortID: v.ID, Port: portSpec(v), Network: x.net.spec, Tag: x.req.Tag})
+		rules, err := s.ruleSpecs(ctx, tx, v.Groups)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, hostapi.NICSpec{PortID: v.ID, Port: portSpec(v), Network: x.net.spec, Tag: x.req.Tag, Groups: rules})
 		s.lazyOnCommit(tx, v.Groups)
 		if a.Host != "" && len(v.Groups) > 0 {
 			tx.OnCommit(func() { s.pub.needs(a.Host, v.Groups) })
@@ -87,6 +91,29 @@ func (s *Service) allocatePorts(ctx context.Context, tx *db.Tx, a *Allocation, f
 	}
 	return out, tick(ctx, tx)
 }
+
+// ruleSpecs are groups with their rules and without members, from the cache where it has them.
+func (s *Service) ruleSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hostapi.SecurityGroupSpec, error) {
+	out := make([]hostapi.SecurityGroupSpec, 0, len(ids))
+	for _, id := range ids {
+		g, ok := lookup(&s.cache, s.cache.ruleMap, id)
+		if !ok {
+			gen := s.cache.begin()
+			all, err := groupSpecs(ctx, tx, []string{id}, noMembers)
+			if err != nil {
+				return nil, err
+			}
+			g = all[slices.IndexFunc(all, func(x hostapi.SecurityGroupSpec) bool { return x.ID == id })]
+			if s.db.Dialect == db.SQLite { // on PostgreSQL what this transaction reads may already be older than another's commit
+				keep(&s.cache, s.cache.ruleMap, id, g, gen)
+			}
+		}
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+func noMembers(context.Context, *db.Tx, []string) (map[string][]string, error) { return nil, nil }
 
 func (s *Service) makePort(ctx context.Context, tx *db.Tx, a *Allocation, x planned, index int, groups []string) (*PortView, error) {
 	p := &Port{NetworkID: x.net.ID, ProjectID: a.ProjectID, AdminStateUp: true, Status: "DOWN", DeviceID: a.ServerID, DeviceOwner: OwnerCompute + a.Zone,
@@ -253,7 +280,11 @@ func (s *Service) NICSpecs(ctx context.Context, tx *db.Tx, serverID string) ([]h
 	for i := range ports {
 		p := &ports[i]
 		j := slices.IndexFunc(nets, func(n *netInfo) bool { return n.ID == p.NetworkID })
-		out = append(out, hostapi.NICSpec{PortID: p.ID, Port: portSpec(p), Network: nets[j].spec, Tag: p.NICTag})
+		rules, err := s.ruleSpecs(ctx, tx, p.Groups)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, hostapi.NICSpec{PortID: p.ID, Port: portSpec(p), Network: nets[j].spec, Tag: p.NICTag, Groups: rules})
 	}
 	return out, nil
 }

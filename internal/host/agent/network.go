@@ -14,31 +14,13 @@ import (
 	"nephos/internal/hostapi"
 )
 
-// plug makes the ports of one spec exist. The controller's document may be older than the instance: ports and networks come from the spec then, but
-// rules only ever from a document, so a group it does not know means a newer document must be fetched first.
+// plug makes the ports of one spec exist. The controller's document may be older than the instance: until a newer one comes, ports, networks and rules are
+// taken from the spec (desired).
 func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, error) {
 	if len(spec.NICs) == 0 {
 		return "no interfaces", nil
 	}
-	if a.unknownGroups(spec) {
-		if err := a.fetch(ctx); err != nil {
-			return "", err
-		}
-	}
 	return "", a.render(ctx)
-}
-
-func (a *Agent) unknownGroups(spec *hostapi.InstanceSpec) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, n := range spec.NICs {
-		for _, g := range n.Port.SecurityGroups {
-			if !slices.ContainsFunc(a.doc.SecurityGroups, func(s hostapi.SecurityGroupSpec) bool { return s.ID == g }) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // fetch asks a controller for the newest document.
@@ -130,6 +112,7 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 		}
 	}
 	members := map[string][]string{}
+	groups := map[string]hostapi.SecurityGroupSpec{}
 	for _, in := range a.instances {
 		spec := in.currentSpec()
 		if spec == nil {
@@ -144,6 +127,9 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 			ports[p.ID] = p
 			if old, ok := nets[n.Network.ID]; !ok || old.Revision < n.Network.Revision {
 				nets[n.Network.ID] = n.Network
+			}
+			for _, g := range n.Groups {
+				groups[g.ID] = g
 			}
 			for _, g := range p.SecurityGroups {
 				for _, addr := range p.Addresses {
@@ -166,7 +152,10 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 	}
 	doc.Ports = sorted(ports, func(p hostapi.PortSpec) string { return p.ID })
 	doc.Networks = slices.DeleteFunc(sorted(nets, func(n hostapi.NetworkSpec) string { return n.ID }), func(n hostapi.NetworkSpec) bool { return !used[n.ID] })
-	doc.SecurityGroups = slices.Clone(doc.SecurityGroups)
+	for _, g := range doc.SecurityGroups { // the document's are the newer ones
+		groups[g.ID] = g
+	}
+	doc.SecurityGroups = sorted(groups, func(g hostapi.SecurityGroupSpec) string { return g.ID })
 	for i, g := range doc.SecurityGroups {
 		if extra := members[g.ID]; len(extra) > 0 {
 			all := append(slices.Clone(g.Members), extra...)
