@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestOldFlow is what a client of 2012 sends, request by request (novaclient 2.9: password to v2.0, then the addresses of its catalog).
+func TestOldFlow(t *testing.T) {
+	t.Parallel()
+	c := fakeCloud(t, 2)
+	img := c.admin().upload("tiny", "raw", make([]byte, 4096))
+	agent := "User-Agent: python-novaclient"
+
+	// 1. The token, and where compute is.
+	r := send(t, "POST", c.url(identity, "/v2.0/tokens"), `{"auth": {"passwordCredentials": {"username": "admin", "password": "`+password+`"}, "tenantName": "admin"}}`, agent)
+	require.Equal(t, 200, r.code, "%s", r)
+	token, tenant := "X-Auth-Token: "+r.str("access/token/id"), r.str("access/token/tenant/id")
+	require.NotEmpty(t, tenant)
+	types := map[string]string{}
+	for _, s := range r.list("access/serviceCatalog") {
+		b, err := json.Marshal(s)
+		require.NoError(t, err)
+		e := reply{body: b}
+		require.Len(t, e.list("endpoints"), 1, "clients of that time want one endpoint: %s", b)
+		types[e.str("type")] = e.str("endpoints/0/publicURL")
+	}
+	base := strings.TrimSuffix(types["compute"], "/")
+	require.Equal(t, c.url(compute, "/v2/"+tenant), base)
+	for _, want := range []string{"image", "network", "identity"} {
+		require.Contains(t, types, want)
+	}
+	project := "X-Auth-Project-Id: admin"
+	get := func(url string) reply {
+		r := send(t, "GET", url, nil, agent, token, project)
+		require.Equal(t, 200, r.code, "%s", r)
+		return r
+	}
+	require.Equal(t, "admin", get(c.url(identity, "/v2.0/tenants")).str("tenants/0/name"))
+
+	// 2, 3. Flavor and image, the image through compute's own proxy.
+	require.Equal(t, "m1.nano", get(base+"/flavors/42").str("flavor/name"))
+	require.Equal(t, "tiny", get(base+"/images/"+img).str("image/name"))
+	require.NotEmpty(t, get(base+"/flavors/detail").list("flavors"))
+	require.NotEmpty(t, get(base+"/images/detail").list("images"))
+	r = send(t, "GET", base+"/flavors/m1.nano", nil, agent, token, project)
+	require.Equal(t, 404, r.code, "a name is no id: %s", r)
+
+	// 4. The server; 2.9 sends an empty list of networks.
+	r = send(t, "POST", base+"/servers", `{"server": {"name": "vm", "imageRef": "`+img+`", "flavorRef": "42", "min_count": 1, "max_count": 1, "networks": []}}`, agent, token, project)
+	require.Equal(t, 202, r.code, "%s", r)
+	id := r.str("server/id")
+	require.NotEmpty(t, id)
+	require.NotEmpty(t, r.str("server/adminPass"))
+	require.NotEmpty(t, r.list("server/links"))
+
+	// 5 to 8. What it prints, and --poll.
+	require.True(t, poll(20*time.Second, 20*time.Millisecond, func() bool { r = get(base + "/servers/" + id); return r.str("server/status") == "ACTIVE" }), "%s", r)
+	require.Equal(t, img, r.str("server/image/id"))
+	require.Equal(t, "42", r.str("server/flavor/id"))
+	require.Equal(t, 100.0, r.at("server/progress"))
+	require.Equal(t, "vm", get(base+"/servers/detail").str("servers/0/name"))
+	r = send(t, "DELETE", base+"/servers/"+id, nil, agent, token, project)
+	require.Equal(t, 204, r.code, "%s", r)
+	c.admin().gone(id, 20*time.Second)
+	c.fsckClean()
+}
+
+func needs(t *testing.T, program, pkg string) {
+	t.Helper()
+	if _, err := os.Stat(program); err != nil {
+		t.Skipf("needs %s (Debian package %s)", program, pkg)
+	}
+}
+
+// TestNovaClient is Debian's novaclient, unchanged.
+func TestNovaClient(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/nova", "python3-novaclient")
+	c := fakeCloud(t, 2)
+	c.admin().upload("tiny", "raw", make([]byte, 4096))
+	out := c.nova("boot", "vm", "--flavor", "m1.nano", "--image", "tiny", "--poll")
+	require.Contains(t, out, "Finished")
+	require.Regexp(t, `vm .*ACTIVE.*Running.*=10\.`, c.nova("list"))
+	require.Contains(t, c.nova("show", "vm"), "m1.nano")
+	require.Contains(t, c.nova("instance-action-list", "vm"), "create")
+	c.nova("stop", "vm")
+	a := c.admin()
+	id := a.named(compute, "/servers", "servers", "vm")
+	require.Equal(t, "SHUTOFF", a.settled(id, 20*time.Second).str("server/status"))
+	c.nova("start", "vm")
+	a.active(id, 20*time.Second)
+	c.nova("delete", "vm")
+	a.gone(id, 20*time.Second)
+	_, errs, err := c.try("/usr/bin/nova", "boot", "vm", "--flavor", "m1.nano", "--image", "nosuch", "--poll")
+	require.Error(t, err)
+	require.Contains(t, errs, "nosuch")
+	c.fsckClean()
+}
+
+// TestOpenStackClient is Debian's openstackclient, unchanged, through the commands of the issue.
+func TestOpenStackClient(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/openstack", "python3-openstackclient")
+	c := fakeCloud(t, 2)
+	key := filepath.Join(c.dir, "id")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v %s", err, out)
+	}
+	disk := filepath.Join(c.dir, "disk.raw")
+	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o644))
+
+	c.openstack("token", "issue")
+	require.Contains(t, c.openstack("catalog", "list"), "nova")
+	c.openstack("image", "create", "disk", "--file", disk, "--disk-format", "raw", "--container-format", "bare")
+	require.Contains(t, c.openstack("image", "list"), "active")
+	c.openstack("keypair", "create", "k", "--public-key", key+".pub")
+	c.openstack("security", "group", "create", "web")
+	c.openstack("security", "group", "rule", "create", "web", "--protocol", "tcp", "--dst-port", "80")
+	require.Contains(t, c.openstack("network", "list"), "private")
+	c.openstack("server", "create", "vm", "--flavor", "m1.nano", "--image", "disk", "--network", "private", "--key-name", "k", "--security-group", "web", "--wait")
+	require.Regexp(t, `vm .*ACTIVE.*private=10\.`, c.openstack("server", "list"))
+	show := reply{body: []byte(c.openstack("server", "show", "vm", "-f", "json"))}
+	require.Equal(t, "ACTIVE", show.str("status"))
+	require.Equal(t, "k", show.str("key_name"))
+	require.Contains(t, string(show.body), "web")
+	c.openstack("console", "log", "show", "vm")
+
+	c.openstack("volume", "create", "data", "--size", "1")
+	require.True(t, poll(20*time.Second, 500*time.Millisecond, func() bool {
+		return reply{body: []byte(c.openstack("volume", "show", "data", "-f", "json"))}.str("status") == "available"
+	}))
+	c.openstack("server", "add", "volume", "vm", "data")
+	require.True(t, poll(20*time.Second, 500*time.Millisecond, func() bool {
+		return reply{body: []byte(c.openstack("volume", "show", "data", "-f", "json"))}.str("status") == "in-use"
+	}))
+	fip := reply{body: []byte(c.openstack("floating", "ip", "create", "public", "-f", "json"))}.str("floating_ip_address")
+	require.NotEmpty(t, fip)
+	c.openstack("server", "add", "floating", "ip", "vm", fip)
+	require.Contains(t, c.openstack("server", "list"), fip)
+	c.openstack("server", "remove", "volume", "vm", "data")
+	c.openstack("server", "delete", "vm", "--wait")
+	require.NotContains(t, c.openstack("server", "list"), "vm")
+	c.openstack("volume", "delete", "data")
+	c.openstack("floating", "ip", "delete", fip)
+	c.openstack("quota", "show")
+	_, errs, err := c.try("/usr/bin/openstack", "server", "create", "vm2", "--flavor", "nosuch", "--image", "disk", "--network", "private")
+	require.Error(t, err)
+	require.Contains(t, errs, "nosuch")
+	c.fsckClean()
+}
