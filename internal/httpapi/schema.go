@@ -3,7 +3,9 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 
@@ -101,8 +103,8 @@ func parseJSON(b []byte) (any, error) {
 	if err := d.Decode(&v); err != nil {
 		return nil, err
 	}
-	if d.More() {
-		return nil, fmt.Errorf("data after the JSON value")
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("data after the JSON value")
 	}
 	return v, nil
 }
@@ -135,7 +137,19 @@ func validate(s *jsonschema.Schema, doc any, query bool) error {
 	if query {
 		return fault.Invalid(path, "Invalid input for query parameters %s. Value: %s. %s", leaf.InstanceLocation[0], value, reason)
 	}
-	return fault.Invalid(path, "Invalid input for field/attribute %s. Value: %s. %s", leaf.InstanceLocation[len(leaf.InstanceLocation)-1], value, reason)
+	return fault.Invalid(path, "Invalid input for field/attribute %s. Value: %s. %s", fieldName(doc, leaf.InstanceLocation), value, reason)
+}
+
+// fieldName is the field at fault as a message names it: as in Nova its own name, without what it is in; but within a list, where that would be a bare
+// number or the same for every item, the path from the list on: "networks.0.uuid".
+func fieldName(doc any, path []string) string {
+	for i, p := range path {
+		if _, list := doc.([]any); list {
+			return strings.Join(path[max(0, i-1):], ".")
+		}
+		doc = at(doc, []string{p})
+	}
+	return path[len(path)-1]
 }
 
 // deepest picks the violation with the longest path: of several alternatives the one that fits furthest is what the user meant.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -347,13 +348,14 @@ func (t *table) fail(w *recorder, r *Request, err error) {
 	var me *methodError
 	if errors.As(err, &me) {
 		info.Kind, info.Status, info.Message = fault.KindInvalid, http.StatusMethodNotAllowed, me.Error()
-		for m := range me.allow {
-			w.Header().Add("Allow", m)
-		}
+		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(me.allow)), ", "))
 	}
 	if info.Kind == fault.KindInternal {
 		info.Message = "Unexpected API Error: an internal error occurred. Its request id is " + r.ID + "."
-		t.svc.Log.Error("request failed", "service", t.svc.Name, "request_id", r.ID, "method", r.Method, "path", r.URL.Path, "err", err)
+		t.svc.Log.Error("request failed", "service", t.svc.Name, "request_id", r.ID, "method", r.Method, "path", logPath(r), "err", err)
+	}
+	for _, name := range []string{"Content-Type", "Content-Encoding", "Content-Range", "Content-Disposition", "Etag"} {
+		w.Header().Del(name) // a handler may have described the answer that it then could not give
 	}
 	status, body := t.svc.Errors(info)
 	if status == http.StatusUnauthorized {
@@ -380,12 +382,30 @@ func (t *table) log(r *Request, w *recorder, start time.Time) {
 	if r.Route != nil {
 		name = r.Route.Name
 	}
-	attrs := []slog.Attr{slog.String("service", t.svc.Name), slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("op", name),
+	attrs := []slog.Attr{slog.String("service", t.svc.Name), slog.String("method", r.Method), slog.String("path", logPath(r)), slog.String("op", name),
 		slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("took", time.Since(start)), slog.String("request_id", r.ID)}
 	if r.Creds != nil {
 		attrs = append(attrs, slog.String("user", r.Creds.UserID), slog.String("project", r.Creds.ProjectID))
 	}
 	t.svc.Log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// logPath is the path as the client sent it, but without a token in it: Keystone v2.0 had tokens in URLs.
+func logPath(r *Request) string {
+	path := r.URL.Path
+	if r.Project != "" {
+		path = "/" + r.Project + path
+	}
+	path = r.Mount.Prefix + path
+	head, tail, found := strings.Cut(path, "/tokens/")
+	if !found {
+		return path
+	}
+	_, tail, deeper := strings.Cut(tail, "/")
+	if deeper {
+		tail = "/" + tail
+	}
+	return head + "/tokens/…" + tail
 }
 
 // recorder remembers what was sent.
@@ -408,6 +428,16 @@ func (w *recorder) Write(b []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom lets a file go to the connection by sendfile(2): net/http's own writer knows how.
+func (w *recorder) ReadFrom(src io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := io.Copy(w.ResponseWriter, src)
+	w.bytes += n
 	return n, err
 }
 

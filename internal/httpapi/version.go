@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,9 @@ type Microversions struct {
 	Default      Version // when the client sends none
 }
 
+// versionText is the form of a microversion: no signs, no leading zeros.
+var versionText = regexp.MustCompile(`^[1-9][0-9]{0,3}\.(0|[1-9][0-9]{0,3})$`)
+
 // negotiate reads the request's version. Malformed: 400; outside the range: 406 (OpenStack API-WG microversion specification).
 func (m *Microversions) negotiate(h http.Header) (Version, error) {
 	text := ""
@@ -55,10 +59,10 @@ func (m *Microversions) negotiate(h http.Header) (Version, error) {
 	case "latest":
 		return m.Max, nil
 	}
-	major, minor, ok := strings.Cut(text, ".")
+	major, minor, _ := strings.Cut(text, ".")
 	a, err1 := strconv.Atoi(major)
 	b, err2 := strconv.Atoi(minor)
-	if !ok || err1 != nil || err2 != nil || a < 1 || b < 0 || len(text) > 8 {
+	if err1 != nil || err2 != nil || !versionText.MatchString(text) {
 		return Version{}, fault.Invalid("OpenStack-API-Version", "API Version String '%s' is of invalid format. Must be of format MajorNum.MinorNum.", text)
 	}
 	v := V(a, b)

@@ -166,7 +166,7 @@ func TestVersionsAndWhoMay(t *testing.T) {
 		require.Empty(c.t, c.call("admin", "1.14", "GET /resource_providers", nil).header.Get("Last-Modified"))
 		a = c.call("admin", "", "PATCH /resource_providers", nil)
 		require.Equal(c.t, 405, a.status)
-		require.ElementsMatch(c.t, []string{"GET", "POST"}, a.header.Values("Allow"))
+		require.Equal(c.t, "GET, POST", a.header.Get("Allow"))
 		c.bad(501, "POST /reshaper", m{})
 	})
 }
