@@ -124,7 +124,7 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *slog.Logger, l *lifecycle) error {
 	for i := range cfg.FakeHosts {
-		name := fmt.Sprintf("fake-%05d", i+1)
+		name := fakeName(cfg, i)
 		dir := cfg.Path("fake", name)
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return err
@@ -143,6 +143,17 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *sl
 		l.run("agent "+name, a.Run)
 	}
 	return nil
+}
+
+// fakeName is the name of a process's i-th simulated host: the configured name, so that agents that join a cloud do not meet its own hosts.
+func fakeName(cfg *config.Config, i int) string {
+	switch {
+	case cfg.Host == "":
+		return fmt.Sprintf("fake-%05d", i+1)
+	case cfg.FakeHosts == 1:
+		return cfg.Host
+	}
+	return fmt.Sprintf("%s-%05d", cfg.Host, i+1)
 }
 
 // cpuModel is the processor's name.
