@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,4 +295,35 @@ func BenchmarkMultiCreate(b *testing.B) {
 
 func openBytes(s string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(s)), nil }
+}
+
+func BenchmarkSingleCreate8(b *testing.B) {
+	x := newCloud(b, "", b.TempDir(), 1000)
+	x.unlimited(b)
+	ctx := context.Background()
+	b.ResetTimer()
+	made := make(chan string, b.N)
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			for n.Add(1) <= int64(b.N) {
+				m, err := x.compute.Create(ctx, x.creds, x.request("s", 1))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				made <- m.Servers[0].ID
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "accepted/s")
+	close(made)
+	var all []string
+	for id := range made {
+		all = append(all, id)
+	}
+	x.settled(b, all...)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "active/s")
 }
