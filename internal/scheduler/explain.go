@@ -7,9 +7,9 @@ import (
 
 // Explanation says how a decision came about.
 type Explanation struct {
-	Considered int
-	Fit        int
-	Removed    []Removal // in the order in which filters first removed a host
+	Considered int       // hosts looked at: all of the snapshot
+	Fit        int       // of them
+	Removed    []Removal // in the order of the filters; a host counts for the first that refused it
 	Best       []Weighed // the chosen host first
 }
 
@@ -17,6 +17,7 @@ type Explanation struct {
 type Removal struct {
 	Filter   string
 	Hosts    int
+	Reason   string    // true of all of them; "" when each has its own
 	Examples []Example // a few of them
 }
 
@@ -32,20 +33,53 @@ type Weighed struct {
 // examples bounds the hosts named per filter.
 const examples = 2
 
-func (e *Explanation) remove(f *filter, h *Host, r *Request) {
-	for i := range e.Removed {
-		if rm := &e.Removed[i]; rm.Filter == f.name {
-			rm.Hosts++
-			if len(rm.Examples) < examples {
-				rm.Examples = append(rm.Examples, Example{h.Name, f.why(h, r)})
-			}
-			return
-		}
-	}
-	e.Removed = append(e.Removed, Removal{Filter: f.name, Hosts: 1, Examples: []Example{{h.Name, f.why(h, r)}}})
+// tally counts what one check removes.
+type tally struct {
+	hosts    int
+	largest  int // size among them, for checks of amounts
+	examples [examples]*Host
 }
 
-// String is one line for people.
+func (t *tally) add(ck *check, c *chunk, i int) {
+	if t.hosts < examples {
+		t.examples[t.hosts] = c.hosts[i]
+	}
+	t.hosts++
+	if ck.size != nil {
+		t.largest = max(t.largest, ck.size(c, i))
+	}
+}
+
+// removals puts tallies into words.
+func removals(cs []check, ts []tally) []Removal {
+	var out []Removal
+	for i := range ts {
+		t, c := &ts[i], &cs[i]
+		if t.hosts == 0 {
+			continue
+		}
+		r := Removal{Filter: c.filter.name, Hosts: t.hosts}
+		switch {
+		case c.size != nil:
+			r.Reason = fmt.Sprintf("needs %d %s, largest free %d", c.need, c.unit, t.largest)
+		case c.same:
+			r.Reason = c.why(t.examples[0])
+		}
+		for _, h := range t.examples[:min(t.hosts, examples)] {
+			r.Examples = append(r.Examples, Example{h.Name, c.why(h)})
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// NoValidHost is the error of a Choice without a host.
+type NoValidHost struct{ Explanation Explanation }
+
+func (e *NoValidHost) Error() string { return e.Explanation.String() }
+
+// String is one line for people, such as: No valid host was found. 12 hosts considered: ComputeFilter removed 5 (h1: disabled; h2: down; …), RamFilter removed
+// 7 (needs 2048 MiB of RAM, largest free 512).
 func (e Explanation) String() string {
 	var b strings.Builder
 	if e.Fit == 0 {
@@ -60,19 +94,7 @@ func (e Explanation) String() string {
 		if i == 0 {
 			sep = ": "
 		}
-		fmt.Fprintf(&b, "%s%s removed %d", sep, r.Filter, r.Hosts)
-		for j, x := range r.Examples {
-			if j == 0 {
-				b.WriteString(" (")
-			} else {
-				b.WriteString("; ")
-			}
-			fmt.Fprintf(&b, "%s: %s", x.Host, x.Why)
-		}
-		if r.Hosts > len(r.Examples) {
-			b.WriteString("; …")
-		}
-		b.WriteString(")")
+		fmt.Fprintf(&b, "%s%s removed %d (%s)", sep, r.Filter, r.Hosts, r.words())
 	}
 	if e.Fit > 0 {
 		fmt.Fprintf(&b, ", %d fit; best", e.Fit)
@@ -84,6 +106,21 @@ func (e Explanation) String() string {
 		}
 	}
 	return b.String()
+}
+
+// words gives the reason that all share, or examples.
+func (r *Removal) words() string {
+	if r.Reason != "" {
+		return r.Reason
+	}
+	parts := make([]string, 0, examples+1)
+	for _, x := range r.Examples {
+		parts = append(parts, x.Host+": "+x.Why)
+	}
+	if r.Hosts > len(r.Examples) {
+		parts = append(parts, "…")
+	}
+	return strings.Join(parts, "; ")
 }
 
 func plural(n int) string {

@@ -1,8 +1,11 @@
 package scheduler
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Resources are amounts of the three classes that every server takes.
@@ -39,94 +42,49 @@ type Host struct {
 	Hypervisor   string // image property img_hv_type: qemu, fake
 	Address      netip.Addr
 	Capabilities map[string]string // for ComputeCapabilitiesFilter
+	Traits       []string          // for TraitsFilter
 	Aggregates   []*Aggregate
 }
 
 // free is what is left, negative when the host was shrunk below its use.
 func (h *Host) free() Resources { return h.Capacity.plus(h.Used, -1) }
 
-// Table is the current state of all hosts. Its owner serialises access; Snapshots taken from it may be read by anyone for ever.
-type Table struct {
-	hosts  []*Host // sorted by name; shared with snapshots when shared is true
-	index  map[string]int
-	shared bool
+// room is the largest server that the host may take, by class: what is free, and no more than the machine has (an allocation ratio lets servers
+// share, it does not make one server larger than the host; Placement's max_unit says the same). Never negative: a server that needs nothing of a class fits
+// also where too much of it was given out.
+func (h *Host) room() Resources {
+	f := h.free()
+	return Resources{max(0, min(f.VCPUs, h.Physical.VCPUs)), max(0, min(f.RAMMiB, h.Physical.RAMMiB)), max(0, min(f.DiskGiB, h.Physical.DiskGiB))}
 }
 
-// NewTable makes an empty table.
-func NewTable() *Table { return &Table{index: map[string]int{}} }
+func (h *Host) alive() bool { return h.Enabled && h.Up }
 
-// Snapshot is all hosts at one moment.
-type Snapshot struct{ hosts []*Host }
-
-// Snapshot takes the present state; it costs nothing until the next change.
-func (t *Table) Snapshot() Snapshot {
-	t.shared = true
-	return Snapshot{t.hosts}
-}
-
-// own makes the slice ours to write to.
-func (t *Table) own() {
-	if t.shared {
-		t.hosts = slices.Clone(t.hosts)
-		t.shared = false
-	}
-}
-
-// Get finds a host; nil if there is none.
-func (t *Table) Get(name string) *Host {
-	if i, ok := t.index[name]; ok {
-		return t.hosts[i]
-	}
-	return nil
-}
-
-// Put adds or replaces a host.
-func (t *Table) Put(h Host) {
-	t.own()
-	if i, ok := t.index[h.Name]; ok {
-		t.hosts[i] = &h
-		return
-	}
-	i, _ := slices.BinarySearchFunc(t.hosts, h.Name, func(x *Host, name string) int {
-		switch {
-		case x.Name < name:
-			return -1
-		case x.Name > name:
-			return 1
+// describe says what a host is, in a form that is the same for hosts that are the same to the filters marked kind.
+func (h *Host) describe() string {
+	var b strings.Builder
+	say := func(words ...string) {
+		for _, w := range words {
+			b.WriteString(strconv.Quote(w))
 		}
-		return 0
-	})
-	t.hosts = slices.Insert(t.hosts, i, &h)
-	for j := i; j < len(t.hosts); j++ {
-		t.index[t.hosts[j].Name] = j
+		b.WriteByte('\n')
 	}
+	say(h.Zone, h.Arch, h.Hypervisor)
+	say(slices.Sorted(slices.Values(h.Traits))...)
+	about := func(m map[string]string) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			say(k, m[k])
+		}
+	}
+	about(h.Capabilities)
+	for _, a := range h.Aggregates {
+		say(a.Name)
+		about(a.Metadata)
+	}
+	return b.String()
 }
 
-// Remove takes a host out.
-func (t *Table) Remove(name string) {
-	i, ok := t.index[name]
-	if !ok {
-		return
-	}
-	t.own()
-	t.hosts = slices.Delete(t.hosts, i, i+1)
-	delete(t.index, name)
-	for j := i; j < len(t.hosts); j++ {
-		t.index[t.hosts[j].Name] = j
-	}
+// alike says that two hosts have the same description; false may be wrong.
+func (h *Host) alike(o *Host) bool {
+	return h.Zone == o.Zone && h.Arch == o.Arch && h.Hypervisor == o.Hypervisor && slices.Equal(h.Traits, o.Traits) && slices.Equal(h.Aggregates, o.Aggregates) &&
+		maps.Equal(h.Capabilities, o.Capabilities)
 }
-
-// Change replaces a host by what edit makes of its copy; nothing if there is no such host.
-func (t *Table) Change(name string, edit func(*Host)) {
-	i, ok := t.index[name]
-	if !ok {
-		return
-	}
-	t.own()
-	h := *t.hosts[i]
-	edit(&h)
-	t.hosts[i] = &h
-}
-
-// Hosts lists the hosts of the snapshot, by name. They must not be changed.
-func (s Snapshot) Hosts() []*Host { return s.hosts }

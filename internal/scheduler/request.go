@@ -38,8 +38,8 @@ const (
 
 // Config is what an operator may set.
 type Config struct {
-	Filters []string // names, in the order in which a removed host is attributed; nil: DefaultFilters
-	// Multipliers of the weighers; positive spreads servers over hosts, negative packs them. Nil: DefaultMultipliers.
+	Filters []string // names, in the order in which a removed host is attributed; nil: all but IoOpsFilter and NumInstancesFilter
+	// Multipliers of the weighers by name; positive spreads servers over hosts, negative packs them. One that is absent: Multiplier.
 	Multipliers  map[string]float64
 	MaxIOOps     int // IoOpsFilter; 0: 8 (not among the default filters)
 	MaxInstances int // NumInstancesFilter; 0: 50 (not among the default filters)

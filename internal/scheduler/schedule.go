@@ -1,6 +1,10 @@
 package scheduler
 
-import "slices"
+import (
+	"maps"
+	"math/bits"
+	"slices"
+)
 
 // Choice is the decision about one server. Host is "" when none fits.
 type Choice struct {
@@ -9,109 +13,244 @@ type Choice struct {
 	Explanation Explanation
 }
 
+// Err is a *NoValidHost when there is no host.
+func (c Choice) Err() error {
+	if c.Host != "" {
+		return nil
+	}
+	return &NoValidHost{c.Explanation}
+}
+
 // alternates is how many further hosts a Choice names.
 const alternates = 2
 
-// Schedule places n equal servers one after the other, each claim seen by the next. It returns n choices; after the first without a host the
-// rest have none either, with the same explanation. The same input gives the same output.
+// Schedule places n equal servers one after the other, each claim seen by the next. It returns n choices; after the first without a host the rest have none
+// either, with the same explanation. The same input gives the same output. c may be nil.
 func Schedule(s Snapshot, r Request, c *Config, n int) []Choice {
-	fs := active(&r, c)
-	out := make([]Choice, 0, n)
-	hosts := s.hosts
-	if n > 1 {
-		hosts = slices.Clone(hosts)
-		r.GroupHosts = cloneCounts(r.GroupHosts)
+	if c == nil {
+		c = &Config{}
 	}
-	fit := make([]*Host, 0, len(hosts))
-	at := make([]int, 0, len(hosts)) // index in hosts of each fitting host
-	scores := make([]float64, len(hosts))
-	for len(out) < n {
-		ex := Explanation{Considered: len(hosts)}
-		fit, at = fit[:0], at[:0]
-		for i, h := range hosts {
-			if f := refusedBy(h, &r, c, fs); f != nil {
-				ex.remove(f, h, &r)
-				continue
-			}
-			fit, at = append(fit, h), append(at, i)
+	r.Resources = Resources{max(0, r.VCPUs), max(0, r.RAMMiB), max(0, r.DiskGiB)}
+	if n > 1 && r.Policy != "" {
+		r.GroupHosts = maps.Clone(r.GroupHosts)
+		if r.GroupHosts == nil {
+			r.GroupHosts = map[string]int{}
 		}
-		ex.Fit = len(fit)
-		if len(fit) == 0 {
+	}
+	w := &search{table: &Table{chunks: s.chunks, kinds: s.kinds, shared: true}, request: &r, config: c}
+	w.prepare()
+	out := make([]Choice, 0, n)
+	for len(out) < n {
+		ex := w.filter()
+		if ex.Fit == 0 {
 			for len(out) < n {
 				out = append(out, Choice{Explanation: ex})
 			}
 			return out
 		}
-		weigh(fit, &r, c, scores[:len(fit)])
-		best := top(fit, scores[:len(fit)], r.Seed+uint64(len(out)))
-		ch := Choice{Host: fit[best[0]].Name, Explanation: ex}
-		for _, b := range best {
-			ch.Explanation.Best = append(ch.Explanation.Best, Weighed{fit[b].Name, scores[b]})
-			if b != best[0] {
-				ch.Alternates = append(ch.Alternates, fit[b].Name)
+		best := w.best(r.Seed + uint64(len(out)))
+		ch := Choice{Host: best[0].host().Name}
+		for i, b := range best {
+			ex.Best = append(ex.Best, Weighed{b.host().Name, b.score})
+			if i > 0 {
+				ch.Alternates = append(ch.Alternates, b.host().Name)
 			}
 		}
+		ch.Explanation = ex
 		out = append(out, ch)
 		if len(out) < n {
-			h := *fit[best[0]]
-			h.Used = h.Used.plus(r.Resources, 1)
-			h.Instances++
-			h.IOOps++
-			hosts[at[best[0]]] = &h
-			if r.Policy != "" {
-				r.GroupHosts[h.Name]++
-				fs = active(&r, c) // the first member of an affinity group ties the rest
+			w.claim(best[0])
+		}
+	}
+	return out
+}
+
+// search is the work on one request.
+type search struct {
+	table   *Table // of this search only
+	request *Request
+	config  *Config
+
+	checks  []check
+	kinds   []func(*Host) bool // of those marked kind
+	hosts   []func(*Host) bool // of those that have to be asked for each host
+	tallies []tally            // by check
+	good    []bool             // by kind of host: passes kinds
+	allGood bool
+	scales  []scale
+	masks   []uint64 // by chunk: a bit for each host that fits
+	found   [1 + alternates]candidate
+}
+
+type candidate struct {
+	chunk *chunk
+	k, i  int // chunk k, host i
+	score float64
+}
+
+func (c *candidate) host() *Host { return c.chunk.hosts[c.i] }
+
+// prepare makes checks and scales of the request as it is now.
+func (w *search) prepare() {
+	a := &ask{Request: w.request, Config: w.config}
+	for _, h := range w.table.kinds {
+		a.metadata = a.metadata || slices.ContainsFunc(h.Aggregates, func(g *Aggregate) bool { return len(g.Metadata) > 0 })
+	}
+	w.checks, w.kinds, w.hosts = checks(a), nil, nil
+	for i := range w.checks {
+		switch c := &w.checks[i]; {
+		case c.filter.kind:
+			w.kinds = append(w.kinds, c.pass)
+		case !c.filter.room:
+			w.hosts = append(w.hosts, c.pass)
+		}
+	}
+	w.good, w.allGood = make([]bool, len(w.table.kinds)), true
+	for k, h := range w.table.kinds {
+		w.good[k] = passes(w.kinds, h)
+		w.allGood = w.allGood && w.good[k]
+	}
+	w.tallies = make([]tally, len(w.checks))
+	w.masks = make([]uint64, len(w.table.chunks))
+	w.scales = scales(w.request, w.config)
+}
+
+func passes(all []func(*Host) bool, h *Host) bool {
+	for _, pass := range all {
+		if !pass(h) {
+			return false
+		}
+	}
+	return true
+}
+
+// filter finds the hosts that fit, and the bounds of their weights.
+func (w *search) filter() Explanation {
+	clear(w.tallies)
+	var ex Explanation
+	for k, c := range w.table.chunks {
+		mask := w.fitting(c)
+		for out := c.full() &^ mask; out != 0; out &= out - 1 {
+			w.attribute(c, bits.TrailingZeros64(out))
+		}
+		w.masks[k] = mask
+		ex.Considered += c.n
+		if mask != 0 {
+			w.widen(c, mask, ex.Fit == 0)
+			ex.Fit += bits.OnesCount64(mask)
+		}
+	}
+	settle(w.scales)
+	ex.Removed = removals(w.checks, w.tallies)
+	return ex
+}
+
+// fitting has a bit for each host of a chunk that passes all filters.
+func (w *search) fitting(c *chunk) uint64 {
+	mask := c.fitting(w.request.Resources)
+	switch {
+	case w.allGood:
+	case c.oneKind:
+		if !w.good[c.kinds[0]] {
+			return 0
+		}
+	default:
+		for i := range c.n {
+			if !w.good[c.kinds[i]] {
+				mask &^= 1 << i
 			}
 		}
 	}
-	return out
-}
-
-func cloneCounts(m map[string]int) map[string]int {
-	out := make(map[string]int, len(m)+1)
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
-}
-
-// refusedBy gives the first filter that the host does not pass.
-func refusedBy(h *Host, r *Request, c *Config, fs []*filter) *filter {
-	if r.Forced != "" && h.Name != r.Forced {
-		return &forcedFilter
-	}
-	for _, f := range fs {
-		if !f.pass(h, r, c) {
-			return f
+	if len(w.hosts) > 0 {
+		for m := mask; m != 0; m &= m - 1 {
+			if i := bits.TrailingZeros64(m); !passes(w.hosts, c.hosts[i]) {
+				mask &^= 1 << i
+			}
 		}
 	}
-	return nil
+	return mask
 }
 
-var forcedFilter = filter{name: "ForcedHost", why: func(_ *Host, r *Request) string { return "host " + r.Forced + " was asked for" }}
-
-// top finds the best hosts, at most 1 + alternates; among equals the one that seed points to, so that a thousand equal hosts are not filled
-// from the first on by everybody at once.
-func top(hosts []*Host, scores []float64, seed uint64) []int {
-	n := len(hosts)
-	start := int(seed % uint64(n))
-	best := make([]int, 0, 1+alternates)
-	for k := range n {
-		i := start + k
-		if i >= n {
-			i -= n
-		}
-		if len(best) == cap(best) && scores[i] <= scores[best[len(best)-1]] {
+// attribute counts a refused host for the first filter that refuses it.
+func (w *search) attribute(c *chunk, i int) {
+	for k := range w.checks {
+		ck := &w.checks[k]
+		if ck.column != nil && ck.column(c, i) || ck.column == nil && ck.pass(c.hosts[i]) {
 			continue
 		}
-		pos := len(best)
-		for pos > 0 && scores[best[pos-1]] < scores[i] {
-			pos--
-		}
-		if len(best) == cap(best) {
-			best = best[:len(best)-1]
-		}
-		best = slices.Insert(best, pos, i)
+		w.tallies[k].add(ck, c, i)
+		return
 	}
-	return best
+}
+
+// widen brings the fitting hosts of a chunk into the bounds of the weights; first says that none fitted before.
+func (w *search) widen(c *chunk, mask uint64, first bool) {
+	whole := mask == c.full()
+	for k := range w.scales {
+		s := &w.scales[k]
+		if whole && s.value == nil {
+			s.widen(c.lo[s.column], c.hi[s.column], first)
+			continue
+		}
+		fresh := first
+		for m := mask; m != 0; m &= m - 1 {
+			v := s.of(c, bits.TrailingZeros64(m))
+			s.widen(v, v, fresh)
+			fresh = false
+		}
+	}
+}
+
+// best finds the best hosts, at most 1 + alternates; among equals those that seed points to, so that a thousand equal hosts are not filled from the
+// first on by everybody at once.
+func (w *search) best(seed uint64) []candidate {
+	chunks := w.table.chunks
+	n := uint64(len(chunks))
+	found := w.found[:0]
+	for step := range chunks {
+		k := int((seed%n + uint64(step)) % n)
+		c, mask := chunks[k], w.masks[k]
+		if mask == 0 || len(found) == cap(found) && bound(w.scales, c) <= found[len(found)-1].score {
+			continue
+		}
+		start := seed / n % uint64(c.n)
+		late := mask >> start << start
+		sums := scores(w.scales, c)
+		for _, m := range [2]uint64{late, mask &^ late} {
+			for ; m != 0; m &= m - 1 {
+				i := bits.TrailingZeros64(m)
+				if len(found) < cap(found) || sums[i] > found[len(found)-1].score {
+					found = insert(found, candidate{c, k, i, sums[i]})
+				}
+			}
+		}
+	}
+	return found
+}
+
+// insert puts x, better than the last of a full list, in order; of equals the one that came first stays before.
+func insert(found []candidate, x candidate) []candidate {
+	if len(found) == cap(found) {
+		found = found[:len(found)-1]
+	}
+	found = append(found, x)
+	for i := len(found) - 1; i > 0 && found[i-1].score < x.score; i-- {
+		found[i-1], found[i] = found[i], found[i-1]
+	}
+	return found
+}
+
+// claim takes the server's share of the host that was chosen, for the servers that follow.
+func (w *search) claim(c candidate) {
+	h := *c.host()
+	h.Used = h.Used.plus(w.request.Resources, 1)
+	h.Instances++
+	h.IOOps++
+	w.table.put(c.k, c.i, &h, c.chunk.kinds[c.i])
+	if w.request.Policy != "" {
+		w.request.GroupHosts[h.Name]++
+		if w.request.Policy == Affinity && len(w.request.GroupHosts) == 1 { // the first member ties the rest
+			w.prepare()
+		}
+	}
 }

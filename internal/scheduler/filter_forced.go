@@ -1,0 +1,10 @@
+package scheduler
+
+// forcedFilter keeps the host that an administrator named (Nova's availability_zone az:host); all filters but those of life and room are then left out.
+var forcedFilter = filter{name: "ForcedHost", always: true, prepare: func(a *ask) *check {
+	if a.Forced == "" {
+		return nil
+	}
+	want := a.Forced
+	return &check{same: true, pass: func(h *Host) bool { return h.Name == want }, why: because("host " + want + " was asked for")}
+}}
