@@ -24,10 +24,27 @@ const (
 
 // grammar is everything that can be typed.
 type grammar struct {
-	Up      upCmd      `cmd:"" group:"cloud" help:"Run a whole cloud on this machine, in the foreground."`
-	Agent   agentCmd   `cmd:"" group:"cloud" help:"Run a compute host that joins a cloud."`
-	Version versionCmd `cmd:"" group:"other" help:"Print the version."`
-	Help    helpCmd    `cmd:"" group:"other" help:"Explain a verb."`
+	Up     upCmd     `cmd:"" group:"cloud" help:"Run a whole cloud on this machine, in the foreground."`
+	Agent  agentCmd  `cmd:"" group:"cloud" help:"Run a compute host that joins a cloud."`
+	Down   downCmd   `cmd:"" group:"cloud" help:"End the guests and networks that a stopped cloud left running here."`
+	Doctor doctorCmd `cmd:"" group:"cloud" help:"Say what this machine lacks and how to mend it."`
+
+	Boot   client.Boot   `cmd:"" group:"servers" help:"Make a server."`
+	Server client.Server `cmd:"" group:"servers" help:"list, show, delete, start, stop, reboot, pause, unpause, suspend, resume, console, ssh, trace."`
+	Trace  client.Trace  `cmd:"" group:"servers" help:"Draw what was done to a server, step by step."`
+
+	Image      client.Image      `cmd:"" group:"resources" help:"list, show, create, save, delete."`
+	Flavor     client.Flavor     `cmd:"" group:"resources" help:"list, show, create, delete."`
+	Keypair    client.Keypair    `cmd:"" group:"resources" help:"list, create, delete."`
+	Network    client.Network    `cmd:"" group:"resources" help:"list, show, create, delete."`
+	FloatingIP client.FloatingIP `cmd:"" name:"floatingip" group:"resources" help:"list, create, add, delete."`
+	Secgroup   client.Secgroup   `cmd:"" group:"resources" help:"list, create, allow, delete."`
+	Volume     client.Volume     `cmd:"" group:"resources" help:"list, show, create, delete, attach, detach."`
+	Quota      client.Quota      `cmd:"" group:"resources" help:"show, set."`
+
+	Fsck    client.Fsck `cmd:"" group:"other" help:"Prove that nothing in a nephos cloud is without an owner."`
+	Version versionCmd  `cmd:"" group:"other" help:"Print the version."`
+	Help    helpCmd     `cmd:"" group:"other" help:"Explain a verb."`
 }
 
 // groups are the headings of `nephos help`.
@@ -36,6 +53,7 @@ var groups = []kong.Group{
 	{Key: "servers", Title: "Servers"},
 	{Key: "resources", Title: "What servers are made of"},
 	{Key: "other", Title: "Other"},
+	{Key: "where", Title: "Which cloud, and how to answer:"},
 }
 
 const description = `An OpenStack-compatible cloud in one binary.
@@ -89,7 +107,7 @@ func run(ctx context.Context, args []string, env *client.Env) (code int) {
 func newParser(ctx context.Context, env *client.Env) (*kong.Kong, error) {
 	return kong.New(&grammar{}, kong.Name("nephos"), kong.Description(description), kong.Writers(env.Out, env.Err),
 		kong.Exit(func(code int) { panic(exited(code)) }), kong.ExplicitGroups(groups), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 110}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env), kong.Vars{"state_dir": defaultStateDir(env.Getenv)})
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env, client.NewSession(env)), kong.Vars{"state_dir": client.DefaultStateDir(env.Getenv)})
 }
 
 // report prints err for a person and gives its exit code.

@@ -47,7 +47,7 @@ func (u *upCmd) Run(ctx context.Context, env *client.Env) error {
 }
 
 func (u *upCmd) config(env *client.Env) (*config.Config, error) {
-	cfg, err := u.load(defaultStateDir(env.Getenv))
+	cfg, err := u.load(client.DefaultStateDir(env.Getenv))
 	if err == nil {
 		u.apply(cfg)
 	}
@@ -62,7 +62,7 @@ type agentCmd struct {
 }
 
 func (a *agentCmd) Run(ctx context.Context, env *client.Env) error {
-	cfg, err := a.load(defaultStateDir(env.Getenv))
+	cfg, err := a.load(client.DefaultStateDir(env.Getenv))
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,33 @@ func (a *agentCmd) Run(ctx context.Context, env *client.Env) error {
 		return usageError{fmt.Errorf("--join nats://HOST:PORT of a controller is needed (its port is %d and the controller's port offset)", config.PortBus)}
 	}
 	return start(ctx, env, cfg, a.LogFile, app.Agent)
+}
+
+type downCmd struct {
+	machineFlags
+	Purge bool `help:"Delete the state directory too: records, disks, keys."`
+}
+
+// Help is shown by `nephos help down`.
+func (*downCmd) Help() string {
+	return `Stop "nephos up" first. Records and disks stay (without --purge): the next "nephos up" makes the networks again, and the servers can be started.`
+}
+
+// Run takes the machine's share of a cloud away. Its log goes to stderr: the state directory may be gone, or go.
+func (d *downCmd) Run(ctx context.Context, env *client.Env) error {
+	cfg, err := d.load(client.DefaultStateDir(env.Getenv))
+	if err != nil {
+		return err
+	}
+	if d.LogFile == "" {
+		d.LogFile = "-"
+		if d.LogLevel == nil {
+			cfg.LogLevel = "warn"
+		}
+	}
+	return start(ctx, env, cfg, d.LogFile, func(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Logger) error {
+		return app.Down(ctx, cfg, d.Purge, out, log)
+	})
 }
 
 type versionCmd struct{}

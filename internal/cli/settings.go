@@ -1,25 +1,6 @@
 package cli
 
-import (
-	"os"
-	"path/filepath"
-
-	"nephos/internal/config"
-)
-
-// defaultStateDir is /var/lib/nephos for root, and below the user's own state directory for others (XDG base directories), who can run only simulated hosts.
-func defaultStateDir(getenv func(string) string) string {
-	if os.Geteuid() == 0 {
-		return config.Default().StateDir
-	}
-	if d := getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
-		return filepath.Join(d, "nephos")
-	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "state", "nephos")
-	}
-	return config.Default().StateDir
-}
+import "nephos/internal/config"
 
 // machineFlags are settings of every process that runs on this machine. A flag that is not given leaves the file's value, or the default.
 type machineFlags struct {

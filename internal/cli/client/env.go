@@ -20,8 +20,6 @@ type Env struct {
 	// Terminal is true when Out is one: then tables have colours and progress is drawn in place.
 	Terminal bool
 	Width    int // columns of Out; 80 where unknown
-
-	flags *Flags // of the verb being run
 }
 
 // NewEnv is the process's own.
