@@ -164,7 +164,9 @@ func (c *cloud) compute(method, path string, body, out any) error {
 
 // open logs in, lifts quotas and finds or makes an image.
 func (c *cloud) open() error {
-	var token struct{ Token struct{ Project struct{ ID string } } }
+	var token struct {
+		Token struct{ Project struct{ ID string } }
+	}
 	err := c.send("POST", 5000, "/v3/auth/tokens", object{"auth": object{
 		"identity": object{"methods": []string{"password"}, "password": object{"user": object{"name": "admin", "password": password, "domain": object{"id": "default"}}}},
 		"scope":    object{"project": object{"name": "admin", "domain": object{"id": "default"}}}}}, "application/json", &token)
