@@ -89,13 +89,16 @@ func (b *Boot) create(ctx context.Context, s *Session, c *gophercloud.ServiceCli
 		v.Name = b.Name
 		return []servers.Server{*v}, nil
 	}
-	var r struct {
-		ReservationID string `json:"reservation_id"`
+	res := servers.Create(ctx, c, reserved{opts}, nil)
+	if res.Err != nil {
+		return nil, res.Err
 	}
-	if err := servers.Create(ctx, c, reserved{opts}, nil).ExtractInto(&r); err != nil {
-		return nil, err
+	body, _ := res.Body.(map[string]any)
+	id, _ := body["reservation_id"].(string)
+	if id == "" {
+		return nil, fmt.Errorf("the cloud gave no reservation id; see `nephos server list`")
 	}
-	pages, err := servers.List(c, reservation(r.ReservationID)).AllPages(ctx)
+	pages, err := servers.List(c, reservation(id)).AllPages(ctx)
 	if err != nil {
 		return nil, err
 	}

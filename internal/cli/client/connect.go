@@ -217,10 +217,24 @@ func (s *Session) service(ctx context.Context, name string, make maker) (*gopher
 	}
 	c, err := make(s.provider, s.endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("the cloud's catalog has no %s service for region %q: %w", name, s.endpoint.Region, err)
+		var absent *gophercloud.ErrEndpointNotFound
+		if errors.As(err, &absent) || errors.As(err, new(gophercloud.ErrEndpointNotFound)) {
+			return nil, fmt.Errorf("the cloud's catalog has no %s service%s", name, inRegion(s.endpoint.Region))
+		}
+		return nil, fmt.Errorf("%s service: %w", name, err)
+	}
+	if strings.HasSuffix(c.Endpoint, "/v2/") || strings.HasSuffix(c.Endpoint, "/v2.0/") {
+		c.ResourceBase = c.Endpoint // gophercloud adds the version to what already has it
 	}
 	s.clients[name] = c
 	return c, nil
+}
+
+func inRegion(r string) string {
+	if r == "" {
+		return ""
+	}
+	return " in region " + r
 }
 
 func (s *Session) compute(ctx context.Context) (*gophercloud.ServiceClient, error) {

@@ -47,6 +47,9 @@ func (l *ServerList) Run(ctx context.Context, s *Session) error {
 		return err
 	}
 	out := listing{head: []string{"id", "name", "status", "addresses", "flavor", "age"}, empty: "no servers; make one: nephos boot NAME --wait"}
+	if s.JSON {
+		out.head[5] = "created"
+	}
 	if l.AllProjects {
 		out.head = append(out.head, "project")
 	}
@@ -54,7 +57,10 @@ func (l *ServerList) Run(ctx context.Context, s *Session) error {
 		out.head = append(out.head, "image", "key", "zone", "host")
 	}
 	for _, v := range all {
-		row := []any{v.ID, v.Name, statusWords(v), strings.Join(addressWords(v), ", "), s.flavorName(ctx, v), age(s.Now().Sub(v.Created))}
+		row := []any{v.ID, v.Name, statusWords(v), addressWords(v), s.flavorName(ctx, v), age(s.Now().Sub(v.Created))}
+		if s.JSON {
+			row[5] = v.Created
+		}
 		if l.AllProjects {
 			row = append(row, v.TenantID)
 		}
@@ -113,7 +119,7 @@ func addresses(v servers.Server) []address {
 }
 
 func addressWords(v servers.Server) []string {
-	var out []string
+	out := []string{}
 	for _, a := range addresses(v) {
 		out = append(out, a.addr.String())
 	}
