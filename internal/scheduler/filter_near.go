@@ -8,5 +8,10 @@ var nearFilter = filter{name: "SimpleCIDRAffinityFilter", prepare: func(a *ask) 
 		return nil
 	}
 	near := a.Near
-	return &check{pass: func(h *Host) bool { return near.Contains(h.Address) }, why: func(h *Host) string { return fmt.Sprintf("its address %v is outside %v", h.Address, near) }}
+	return &check{pass: func(h *Host) bool { return near.Contains(h.Address) }, why: func(h *Host) string {
+		if !h.Address.IsValid() {
+			return "its address is not known"
+		}
+		return fmt.Sprintf("its address %v is outside %v", h.Address, near)
+	}}
 }}
