@@ -16,7 +16,9 @@ import (
 // The model: the same decision without columns, kinds, chunks or bounds, for the filters of life, room, zone, architecture, tenancy, retry and groups.
 
 func modelFits(h *scheduler.Host, r *scheduler.Request) bool {
-	room := func(need, capacity, used, physical int) bool { return need == 0 || need <= capacity-used && need <= physical }
+	room := func(need, capacity, used, physical int) bool {
+		return need == 0 || need <= capacity-used && need <= physical
+	}
 	if !h.Enabled || !h.Up || !room(r.VCPUs, h.Capacity.VCPUs, h.Used.VCPUs, h.Physical.VCPUs) || !room(r.RAMMiB, h.Capacity.RAMMiB, h.Used.RAMMiB, h.Physical.RAMMiB) ||
 		!room(r.DiskGiB, h.Capacity.DiskGiB, h.Used.DiskGiB, h.Physical.DiskGiB) || slices.Contains(r.Exclude, h.Name) {
 		return false
