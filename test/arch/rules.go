@@ -61,7 +61,8 @@ var rooms = map[string][]string{
 	// The top.
 	"app":        {"..."},
 	"cli":        {"app", "config", "fault", "cli/..."},
-	"cli/client": {"fault"},
+	"cli/client": {"fault", "diskformat"},
+	"cli/doctor": {"config", "fault", "db", "host/hypervisor", "host/hypervisor/qemu"}, // asks the parts that would fail later
 
 	// For tests only; see testOnly.
 	"db/dbtest":                      {"db"},
@@ -73,11 +74,11 @@ var rooms = map[string][]string{
 // libraries are the third-party modules that stay in one room, so that they can be changed there.
 var libraries = map[string][]string{
 	"modernc.org/sqlite":                 {"db"},
-	"github.com/jackc/pgx/v5":            {"db"},
+	"github.com/jackc/pgx/v5":            {"db", "cli/doctor"},
 	"github.com/pressly/goose/v3":        {"db"},
 	"github.com/nats-io":                 {"bus"},
-	"github.com/vishvananda/netlink":     {"host/dataplane/linux"},
-	"github.com/vishvananda/netns":       {"host/dataplane/linux"},
+	"github.com/vishvananda/netlink":     {"host/dataplane/linux", "cli/doctor"},
+	"github.com/vishvananda/netns":       {"host/dataplane/linux", "cli/doctor"},
 	"github.com/insomniacslk/dhcp":       {"host/dataplane/dhcp", "host/dataplane/linux"},
 	"github.com/fernet/fernet-go":        {"identity"},
 	"golang.org/x/crypto/bcrypt":         {"identity"},
