@@ -1,0 +1,293 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"nephos/internal/compute"
+	"nephos/internal/db"
+	"nephos/internal/fault"
+	"nephos/internal/httpapi"
+	"nephos/internal/network"
+)
+
+// action is one row of POST /servers/{id}/action.
+func action(key, rule, body string, h httpapi.Handler) httpapi.Route {
+	out := httpapi.Route{Method: post, Path: "/servers/{id}/action", Name: "servers.action." + key, Action: key, Rule: "os_compute_api:" + rule, Status: accepted, Handler: h}
+	if body != "" {
+		out.Body = always(wrap(key, body))
+	}
+	return out
+}
+
+func (f *face) actionRoutes() []httpapi.Route {
+	lock := action("lock", "os-lock-server:lock", "", f.lock)
+	lock.Body = httpapi.Schemas{{Since: v(73), JSON: wrap("lock", `{"anyOf":[{"type":"null"},`+object(opt("locked_reason", sName))+`]}`)}}
+	reset := action("os-resetState", "os-admin-actions:reset_state", object(must("state", `{"enum":["active","error"]}`)), f.resetState)
+	console := action("os-getConsoleOutput", "os-console-output", object(opt("length", `{"anyOf":[{"type":["integer","null"],"minimum":-1},{"type":"string","pattern":"^-?[0-9]+$"}]}`)), f.consoleOutput)
+	console.Status = http.StatusOK
+	group := open(must("name", sText1))
+	return []httpapi.Route{
+		action("os-start", "servers:start", "", f.power(compute.ActionStart)),
+		action("os-stop", "servers:stop", "", f.power(compute.ActionStop)),
+		action("reboot", "servers:reboot", object(must("type", `{"enum":["HARD","Hard","hard","SOFT","Soft","soft"]}`)), f.reboot),
+		action("pause", "os-pause-server:pause", "", f.power(compute.ActionPause)),
+		action("unpause", "os-pause-server:unpause", "", f.power(compute.ActionUnpause)),
+		action("suspend", "os-suspend-server:suspend", "", f.power(compute.ActionSuspend)),
+		action("resume", "os-suspend-server:resume", "", f.power(compute.ActionResume)),
+		lock,
+		action("unlock", "os-lock-server:unlock", "", func(r *httpapi.Request) (any, error) {
+			return nil, f.svc.Unlock(r.Context(), by(r), r.Param("id"))
+		}),
+		reset, console,
+		action("forceDelete", "os-deferred-delete:force", "", func(r *httpapi.Request) (any, error) {
+			return nil, f.svc.Delete(r.Context(), by(r), r.Param("id"))
+		}),
+		action("restore", "os-deferred-delete:restore", "", f.restore),
+		action("addSecurityGroup", "os-security-groups:add", group, f.changeGroup(true)),
+		action("removeSecurityGroup", "os-security-groups:remove", group, f.changeGroup(false)),
+	}
+}
+
+func (f *face) power(rule compute.ActionRule) httpapi.Handler {
+	return func(r *httpapi.Request) (any, error) {
+		return nil, f.svc.Power(r.Context(), by(r), r.Param("id"), rule)
+	}
+}
+
+func (f *face) reboot(r *httpapi.Request) (any, error) {
+	var b struct {
+		Reboot struct {
+			Type string `json:"type"`
+		} `json:"reboot"`
+	}
+	if err := r.Decode(&b); err != nil {
+		return nil, err
+	}
+	rule := compute.ActionReboot
+	if strings.EqualFold(b.Reboot.Type, "hard") {
+		rule = compute.ActionRebootHard
+	}
+	return f.power(rule)(r)
+}
+
+func (f *face) lock(r *httpapi.Request) (any, error) {
+	reason := ""
+	if r.Version.AtLeast(v(73)) {
+		var b struct {
+			Lock *struct {
+				Reason string `json:"locked_reason"`
+			} `json:"lock"`
+		}
+		if err := r.Decode(&b); err != nil {
+			return nil, err
+		}
+		if b.Lock != nil {
+			reason = b.Lock.Reason
+		}
+	}
+	return nil, f.svc.Lock(r.Context(), by(r), r.Param("id"), reason)
+}
+
+func (f *face) resetState(r *httpapi.Request) (any, error) {
+	var b struct {
+		Reset struct {
+			State compute.VMState `json:"state"`
+		} `json:"os-resetState"`
+	}
+	if err := r.Decode(&b); err != nil {
+		return nil, err
+	}
+	return nil, f.svc.ResetState(r.Context(), by(r), r.Param("id"), b.Reset.State)
+}
+
+// restore: nothing is ever deleted for later here, so no server is in the state that it starts from.
+func (f *face) restore(r *httpapi.Request) (any, error) {
+	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
+	if err != nil {
+		return nil, err
+	}
+	return nil, fault.Conflict("Cannot 'restore' instance %s while it is in vm_state %s", s.ID, s.VMState)
+}
+
+// consoleOutput gives the last lines of the guest's serial console; all of it when no length is given.
+func (f *face) consoleOutput(r *httpapi.Request) (any, error) {
+	var b struct {
+		Get struct {
+			Length *flexInt `json:"length"`
+		} `json:"os-getConsoleOutput"`
+	}
+	if err := r.Decode(&b); err != nil {
+		return nil, err
+	}
+	log, err := f.svc.ConsoleLog(r.Context(), r.Creds, r.Param("id"), 0)
+	if err != nil {
+		return nil, err
+	}
+	text := strings.ToValidUTF8(string(log), "\uFFFD")
+	if n := b.Get.Length; n != nil && *n >= 0 {
+		text = lastLines(text, int(*n))
+	}
+	return obj{"output": text}, nil
+}
+
+func lastLines(text string, n int) string {
+	if n == 0 {
+		return ""
+	}
+	body := strings.TrimSuffix(text, "\n")
+	for i, seen := len(body)-1, 0; i >= 0; i-- {
+		if body[i] != '\n' {
+			continue
+		}
+		if seen++; seen == n {
+			return text[i+1:]
+		}
+	}
+	return text
+}
+
+// changeGroup adds a security group to, or takes it from, all of the server's ports.
+func (f *face) changeGroup(add bool) httpapi.Handler {
+	return func(r *httpapi.Request) (any, error) {
+		var b map[string]nameBody
+		if err := r.Decode(&b); err != nil {
+			return nil, err
+		}
+		s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
+		if err != nil {
+			return nil, err
+		}
+		want := b[r.Route.Action].Name
+		refs, err := f.deps.Networks.ResolveSecurityGroups(r.Context(), s.ProjectID, []string{want})
+		if err != nil {
+			if fault.KindOf(err) == fault.KindInvalid {
+				return nil, fault.NotFound("Security group %s not found for project %s.", want, s.ProjectID)
+			}
+			return nil, err
+		}
+		ports, err := f.deps.Networks.Ports(r.Context(), network.Scope{Admin: true}, network.Query{DeviceIDs: []string{s.ID}})
+		if err != nil {
+			return nil, err
+		}
+		changed := false
+		for _, p := range ports {
+			if has := slices.Contains(p.Groups, refs[0].ID); has == add || !p.PortSecurity {
+				continue
+			}
+			groups := slices.DeleteFunc(slices.Clone(p.Groups), func(id string) bool { return id == refs[0].ID })
+			if add {
+				groups = append(groups, refs[0].ID)
+			}
+			if _, err := f.deps.Networks.UpdatePort(r.Context(), network.Scope{Admin: true}, p.ID, network.PortPatch{Groups: network.Some(groups)}, nil); err != nil {
+				return nil, err
+			}
+			changed = true
+		}
+		if !changed && !add {
+			return nil, fault.NotFound("Security group %s not associated with the instance %s", want, s.ID)
+		}
+		if !changed && len(ports) == 0 {
+			return nil, fault.Invalid("name", "Network requires port_security_enabled and subnet associated in order to apply security groups.")
+		}
+		return nil, nil
+	}
+}
+
+// absentRoutes are calls that OpenStack has and nephos leaves out: 501 with the reason, after the server was found and the policy asked.
+func (f *face) absentRoutes() []httpapi.Route {
+	no := func(what string) httpapi.Handler {
+		return func(r *httpapi.Request) (any, error) {
+			if id := r.Param("id"); id != "" {
+				if _, err := f.svc.Get(r.Context(), r.Creds, id); err != nil {
+					return nil, err
+				}
+			}
+			return nil, fault.New(fault.KindNotImplemented, "%s is left out of nephos.", what)
+		}
+	}
+	var out []httpapi.Route
+	for _, a := range []struct {
+		key, rule, what string
+		min, max        int
+	}{
+		{"resize", "servers:resize", "Resizing a server", 0, 0}, {"confirmResize", "servers:confirm_resize", "Resizing a server", 0, 0},
+		{"revertResize", "servers:revert_resize", "Resizing a server", 0, 0}, {"rebuild", "servers:rebuild", "Rebuilding a server", 0, 0},
+		{"createImage", "servers:create_image", "Making an image of a server", 0, 0}, {"createBackup", "os-create-backup", "Backing up a server", 0, 0},
+		{"rescue", "os-rescue", "Rescue mode", 0, 0}, {"unrescue", "os-unrescue", "Rescue mode", 0, 0}, {"shelve", "os-shelve:shelve", "Shelving", 0, 0},
+		{"shelveOffload", "os-shelve:shelve_offload", "Shelving", 0, 0}, {"unshelve", "os-shelve:unshelve", "Shelving", 0, 0},
+		{"migrate", "os-migrate-server:migrate", "Migration between hosts", 0, 0}, {"os-migrateLive", "os-migrate-server:migrate_live", "Live migration", 0, 0},
+		{"evacuate", "os-evacuate", "Evacuation", 0, 0}, {"changePassword", "os-admin-password", "Setting a guest's password", 0, 0},
+		{"injectNetworkInfo", "os-admin-actions:inject_network_info", "Injecting network information", 0, 0}, {"trigger_crash_dump", "servers:trigger_crash_dump", "Triggering a crash dump", 17, 0},
+		{"addFixedIp", "os-multinic:add", "addFixedIp", 0, 43}, {"removeFixedIp", "os-multinic:remove", "removeFixedIp", 0, 43},
+		{"os-getVNCConsole", "os-remote-consoles", "The VNC console", 0, 5}, {"os-getSPICEConsole", "os-remote-consoles", "The SPICE console", 0, 5},
+		{"os-getSerialConsole", "os-remote-consoles", "The serial console over the network", 0, 5},
+	} {
+		row := action(a.key, a.rule, "", no(a.what))
+		if a.min > 0 {
+			row.Min = v(a.min)
+		}
+		if a.max > 0 {
+			row.Max = v(a.max)
+		}
+		out = append(out, row)
+	}
+	gone := func(*httpapi.Request) (any, error) {
+		return nil, fault.New(fault.KindGone, "This resource is no longer available. No forwarding address is given.")
+	}
+	for _, key := range []string{"resetNetwork", "os-getRDPConsole"} {
+		out = append(out, action(key, "removed", "", gone))
+	}
+	row := func(method, path, name, rule, what string, min int) httpapi.Route {
+		out := httpapi.Route{Method: method, Path: path, Name: name, Rule: "os_compute_api:" + rule, Handler: no(what)}
+		if min > 0 {
+			out.Min = v(min)
+		}
+		return out
+	}
+	out = append(out,
+		row(post, "/servers/{id}/remote-consoles", "servers.consoles", "os-remote-consoles", "A console over the network", 6),
+		row(get, "/servers/{id}/diagnostics", "servers.diagnostics", "os-server-diagnostics", "Diagnostics of a guest", 0),
+		row(get, "/servers/{id}/topology", "servers.topology", "server-topology:index", "NUMA topology", 78),
+		row(get, "/servers/{id}/os-server-password", "servers.password.show", "os-server-password:show", "The guest's encrypted password", 0),
+		row(del, "/servers/{id}/os-server-password", "servers.password.clear", "os-server-password:clear", "The guest's encrypted password", 0),
+	)
+	for _, path := range []string{"/os-agents", "/os-cells", "/os-certificates", "/os-cloudpipe", "/os-fixed-ips/{address}", "/os-floating-ip-dns", "/os-floating-ips-bulk", "/os-fping",
+		"/os-security-group-default-rules", "/servers/{id}/os-virtual-interfaces"} {
+		out = append(out, httpapi.Route{Method: get, Path: path, Name: "removed" + path, Rule: "os_compute_api:removed", Handler: gone})
+	}
+	return out
+}
+
+// serverGroupsOf lists the security groups on a server's ports.
+func (f *face) serverGroupsOf(r *httpapi.Request) (any, error) {
+	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
+	if err != nil {
+		return nil, err
+	}
+	var refs []network.SecurityGroupRef
+	err = f.read(r, func(tx *db.Tx) error {
+		all, err := f.deps.Networks.ServerSecurityGroups(r.Context(), tx, []string{s.ID})
+		refs = all[s.ID]
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(refs))
+	for i, g := range refs {
+		ids[i] = g.ID
+	}
+	out := []obj{}
+	if len(ids) > 0 {
+		groups, err := f.deps.Networks.SecurityGroups(r.Context(), network.Scope{ProjectID: s.ProjectID, Admin: true}, network.Query{IDs: ids})
+		if err != nil {
+			return nil, err
+		}
+		for i := range groups {
+			out = append(out, groupView(&groups[i]))
+		}
+	}
+	return obj{"security_groups": out}, nil
+}
