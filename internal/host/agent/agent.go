@@ -55,7 +55,8 @@ type Config struct {
 	Driver   hypervisor.Driver
 	Plane    dataplane.Plane
 	Disks    Disks
-	Parallel int // builds at once; 0: no bound
+	Parallel int           // builds at once; 0: no bound
+	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
 	// Simulated hosts survive a restart of the process but no power cut: nothing is synced, and the network document is not kept.
 	Simulated bool
 	Log       *slog.Logger
@@ -72,9 +73,20 @@ type Agent struct {
 	graves    map[string]grave       // instances that were here, so that a late command cannot bring them back
 	doc       hostapi.NetworkDocument
 
+	docFile sync.Mutex // held while network.json is written; taken before mu
+	renders struct {
+		mu      sync.Mutex // guards the rest
+		running bool       // renderRounds is
+		next    *round     // whom the callers of now wait for; nil: nobody waits
+	}
+
 	applied atomic.Int64 // revision of the controller's document in force
 	seq     atomic.Int64
 	beat    chan struct{} // asks for a heartbeat now; capacity 1
+
+	leaving   sync.WaitGroup  // letGo under way; Run waits for them
+	leavingMu sync.Mutex      // guards leavingID
+	leavingID map[string]bool // instances being let go
 }
 
 type grave struct {
@@ -84,7 +96,7 @@ type grave struct {
 
 // New makes the agent; Open must come next.
 func New(cfg Config) *Agent {
-	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, beat: make(chan struct{}, 1)}
+	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, beat: make(chan struct{}, 1), leavingID: map[string]bool{}}
 	if cfg.Parallel > 0 {
 		a.slots = make(chan struct{}, cfg.Parallel)
 	}
@@ -132,6 +144,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	a.loop(ctx)
+	a.leaving.Wait()
 	return nil
 }
 
@@ -155,10 +168,12 @@ func (a *Agent) Spec(serverID string) (*hostapi.InstanceSpec, error) {
 	a.mu.Lock()
 	in := a.instances[serverID]
 	a.mu.Unlock()
-	if in == nil {
-		return nil, fault.NotFound("no server %s on this host", serverID)
+	if in != nil {
+		if spec := in.currentSpec(); spec != nil { // none: being built or destroyed
+			return spec, nil
+		}
 	}
-	return in.currentSpec(), nil
+	return nil, fault.NotFound("no server %s on this host", serverID)
 }
 
 // InstanceDir is where an instance's files lie.

@@ -29,14 +29,25 @@ func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
 	}
 	switch cmd.Op {
 	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete:
-		return a.storage(ctx, cmd), nil
+		res := a.storage(ctx, cmd)
+		if res.Err != "" && stopping(ctx) {
+			return nil, ctx.Err()
+		}
+		return res, nil
 	}
 	res, err := a.command(ctx, cmd)
-	if err != nil { // the agent is stopping: no answer is better than a wrong one; the command comes again
+	if err == nil && res.Err != "" && stopping(ctx) {
+		err = ctx.Err()
+	}
+	if err != nil { // no answer is better than a wrong one; the command comes again
 		return nil, err
 	}
 	return res, nil
 }
+
+// stopping says that ctx ended because the agent ends, not because the command's deadline passed. What fails then has not failed: the next agent goes on
+// with it.
+func stopping(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // command is onCommand for instances.
 func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Result, error) {
@@ -70,7 +81,9 @@ func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Resul
 	if cmd.Op == hostapi.OpDestroy && res.Err == "" {
 		a.bury(in, cmd.Epoch)
 	}
-	in.record(res) // before the next operation may begin: it may remove the directory
+	if res.Err == "" || !stopping(ctx) {
+		in.record(res) // before the next operation may begin: it may remove the directory
+	}
 	<-in.run
 	return in.land(cmd, f, res), nil
 }
@@ -253,6 +266,9 @@ func (a *Agent) operate(ctx context.Context, in *instance, cmd hostapi.Command, 
 	case hostapi.OpDetachInterface:
 		return a.detachInterface(ctx, in, cmd, st)
 	case hostapi.OpUpdateMetadata:
+		if cmd.Spec == nil {
+			return fault.Invalid("spec", "new metadata without a spec")
+		}
 		return in.editSpec(func(s *hostapi.InstanceSpec) { s.Metadata.Meta = cmd.Spec.Metadata.Meta })
 	}
 	return fault.Invalid("op", "this host does not know the operation %q", cmd.Op)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,7 +15,7 @@ const replyTime = 4 * time.Second
 
 // loop sends heartbeats, at once when a guest changes its power by itself, until ctx ends.
 func (a *Agent) loop(ctx context.Context) {
-	tick := time.NewTicker(hostapi.HeartbeatEvery)
+	tick := time.NewTicker(cmp.Or(a.cfg.Every, hostapi.HeartbeatEvery))
 	defer tick.Stop()
 	events := a.cfg.Driver.Events()
 	a.heartbeat(ctx)
@@ -92,7 +93,7 @@ func (a *Agent) heartbeat(ctx context.Context) {
 		return
 	}
 	for id, epoch := range reply.Destroy {
-		a.letGo(ctx, id, epoch)
+		a.startLetGo(ctx, id, epoch)
 	}
 	if reply.NetworkRevision > a.applied.Load() {
 		if err := a.fetch(ctx); err == nil {
@@ -104,8 +105,25 @@ func (a *Agent) heartbeat(ctx context.Context) {
 	}
 }
 
-// letGo destroys an instance that the controller knows to be elsewhere or gone, unless a newer command has come since.
+// startLetGo lets an instance go beside the heartbeats: a destroy waits for what is under way on the instance, and a host must not seem dead for it.
+func (a *Agent) startLetGo(ctx context.Context, id string, epoch int64) {
+	a.leavingMu.Lock()
+	defer a.leavingMu.Unlock()
+	if a.leavingID[id] {
+		return
+	}
+	a.leavingID[id] = true
+	a.leaving.Go(func() {
+		a.letGo(ctx, id, epoch)
+		a.leavingMu.Lock()
+		delete(a.leavingID, id)
+		a.leavingMu.Unlock()
+	})
+}
+
+// letGo destroys an instance that the controller knows to be elsewhere or gone, unless a newer command has come since. Each try is a command of its own:
+// a failure must not be what the next heartbeat gets for an answer.
 func (a *Agent) letGo(ctx context.Context, id string, epoch int64) {
-	res, err := a.command(ctx, hostapi.Command{ID: fmt.Sprintf("let-go:%s:%d", id, epoch), Subject: id, Epoch: epoch, Op: hostapi.OpDestroy})
+	res, err := a.command(ctx, hostapi.Command{ID: fmt.Sprintf("let-go:%s:%d:%d", id, epoch, time.Now().UnixNano()), Subject: id, Epoch: epoch, Op: hostapi.OpDestroy})
 	a.cfg.Log.Info("instance let go: the controller does not know it here", "server", id, "epoch", epoch, "result", res.Err, "err", err)
 }

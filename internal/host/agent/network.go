@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"nephos/internal/fault"
 	"nephos/internal/hostapi"
@@ -34,6 +35,8 @@ func (a *Agent) fetch(ctx context.Context) error {
 
 // take makes doc the current document unless a newer one is; it is kept on disk so that a restart needs no controller.
 func (a *Agent) take(doc hostapi.NetworkDocument) error {
+	a.docFile.Lock() // a pushed and a fetched document must not be written into one another, nor the older over the newer
+	defer a.docFile.Unlock()
 	a.mu.Lock()
 	if doc.Revision < a.doc.Revision {
 		a.mu.Unlock()
@@ -78,18 +81,61 @@ func (a *Agent) onNetwork(ctx context.Context, data []byte) (any, error) {
 	return hostapi.NetworkAck{Revision: a.applied.Load()}, nil
 }
 
-// render makes the host match the document joined with the instances that are here.
+// renderTime bounds one rendering, whoever waits for it.
+const renderTime = 2 * time.Minute
+
+// round is one rendering that callers wait for.
+type round struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// render makes the host match the document joined with the instances that are here. Callers that come while one rendering is under way share the next. What is
+// desired is worked out only when the one before has ended: were it done earlier, a caller who is slow to hand it over could take away the ports of an
+// instance that came meanwhile. A rendering does not end with the caller's ctx, since others wait for it.
 func (a *Agent) render(ctx context.Context) error {
+	a.renders.mu.Lock()
+	if a.renders.next == nil {
+		a.renders.next = &round{done: make(chan struct{})}
+	}
+	r := a.renders.next
+	if !a.renders.running {
+		a.renders.running = true
+		go a.renderRounds() // ends with the last round; a closed plane refuses at once
+	}
+	a.renders.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Agent) renderRounds() {
+	for {
+		a.renders.mu.Lock()
+		r := a.renders.next
+		a.renders.next = nil
+		a.renders.running = r != nil
+		a.renders.mu.Unlock()
+		if r == nil {
+			return
+		}
+		r.err = a.renderNow()
+		close(r.done)
+	}
+}
+
+func (a *Agent) renderNow() error {
+	ctx, cancel := context.WithTimeout(context.Background(), renderTime)
+	defer cancel()
 	doc := a.desired()
 	if err := a.cfg.Plane.Apply(ctx, doc); err != nil {
 		return err
 	}
-	for {
-		old := a.applied.Load()
-		if old >= doc.Revision || a.applied.CompareAndSwap(old, doc.Revision) {
-			return nil
-		}
-	}
+	a.applied.Store(doc.Revision) // revisions only grow, and rounds follow one another
+	return nil
 }
 
 // desired joins the controller's document with the NICs of the instances on this host. Of two versions of a port or network the newer is used. Ports
