@@ -10,15 +10,16 @@
 //
 // # Crashes
 //
-// Each step finds its own finished work, so a command that is sent again after the agent died goes on. spec.json is written before the
-// first step: from then on the instance exists and the heartbeat reports it, so nothing can be left behind unseen. Guests and their
-// networking outlive the agent. A command that an ending agent breaks off is not answered and nothing is recorded of it. At start the agent adopts them and renders the last document it was given, with no controller in reach.
+// Each step finds its own finished work, so a command that is sent again after the agent died goes on. A command that an ending agent breaks off is
+// neither answered nor recorded. spec.json is written before the first step: from then on the instance exists and the heartbeat reports it, so nothing can be
+// left behind unseen. Guests and their networking outlive the agent; at start it adopts them and renders the last document it was given, with no
+// controller in reach.
 //
 // # Goroutines
 //
 // Run owns the heartbeat loop and the event loop, and waits at its end for the instances that heartbeats told it to let go; the bus runs one goroutine per
-// command. Renderings follow one another in one goroutine (renderRounds), which lives while somebody waits for one. An instance has a lock that serialises its operations; a
-// command with a newer epoch cancels the one that runs.
+// command. Renderings follow one another in one goroutine (renderRounds), which lives while somebody waits for one. An instance has a lock that
+// serialises its operations; a command with a newer epoch cancels the one that runs.
 //
 // Never here: SQL, scheduling, what an API shows.
 package agent
