@@ -87,7 +87,8 @@ func (c *controller) apis() ([]face, error) {
 		return nil, err
 	}
 	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: volRules, Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
-	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas})
+	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas,
+		Fsck: func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
 	if err != nil {
 		return nil, err
 	}

@@ -163,5 +163,6 @@ var Rules = policy.Rules{
 	"os_compute_api:os-hosts:list":                         admins,
 	"os_compute_api:os-hosts:show":                         admins,
 	"os_compute_api:removed":                               anybody,
+	"nephos:fsck":                                          "rule:admin",
 	"nephos:servers:trace":                                 readers,
 }
