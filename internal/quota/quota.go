@@ -34,14 +34,15 @@ func New() *Service { return &Service{} }
 // Reserve adds delta (amounts ≥ 0 by resource) to a project's usage, all or nothing: fault.KindQuota names the first resource that does not
 // fit. Rows are taken in the order of their names, so that two transactions cannot deadlock.
 func (s *Service) Reserve(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error {
-	for _, resource := range slices.Sorted(maps.Keys(delta)) {
-		n := delta[resource]
+	resources := slices.Sorted(maps.Keys(delta))
+	limits, err := s.Limits(ctx, tx, projectID, resources)
+	if err != nil {
+		return err
+	}
+	for _, resource := range resources {
+		n, limit := delta[resource], limits[resource]
 		if n == 0 {
 			continue
-		}
-		limit, err := s.Limit(ctx, tx, projectID, resource)
-		if err != nil {
-			return err
 		}
 		if limit != Unlimited && n > limit { // also the first reservation, where there is no row to hold it against yet
 			return s.exceeded(ctx, tx, projectID, resource, n, limit)
@@ -84,11 +85,13 @@ func (s *Service) Release(ctx context.Context, tx *db.Tx, projectID string, delt
 // Fits says how many of want units fit next to what is used, at least atLeast: else the fault that reserving atLeast would give.
 func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, unit map[string]int64, atLeast, want int) (int, error) {
 	fits := want
-	for _, resource := range slices.Sorted(maps.Keys(unit)) {
-		limit, err := s.Limit(ctx, tx, projectID, resource)
-		if err != nil {
-			return 0, err
-		}
+	resources := slices.Sorted(maps.Keys(unit))
+	limits, err := s.Limits(ctx, tx, projectID, resources)
+	if err != nil {
+		return 0, err
+	}
+	for _, resource := range resources {
+		limit := limits[resource]
 		if limit == Unlimited || unit[resource] == 0 {
 			continue
 		}
