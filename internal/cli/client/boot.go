@@ -15,6 +15,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/rules"
 )
 
 // Boot makes servers.
@@ -55,6 +56,7 @@ func (b *Boot) Run(ctx context.Context, s *Session) error {
 			return err
 		}
 	}
+	began := s.Now()
 	made, err := b.create(ctx, s, c, opts)
 	if err != nil {
 		return err
@@ -72,7 +74,7 @@ func (b *Boot) Run(ctx context.Context, s *Session) error {
 		}
 	}
 	if b.Wait {
-		if err := s.await(ctx, made, "ACTIVE", time.Duration(b.Timeout)*time.Second); err != nil {
+		if err := s.await(ctx, made, "ACTIVE", began, time.Duration(b.Timeout)*time.Second); err != nil {
 			return err
 		}
 	}
@@ -272,7 +274,36 @@ func (b *Boot) tell(ctx context.Context, s *Session, made []servers.Server) erro
 		return nil
 	}
 	fmt.Fprintln(s.Out, loginHint(made[0], b.Key))
+	if b.Key != "" {
+		s.doorHint(ctx, made[0])
+	}
 	return nil
+}
+
+// doorHint says when no security group of the server lets ssh in, which is how a project begins. It is a hint: what cannot be found out is not said.
+func (s *Session) doorHint(ctx context.Context, v servers.Server) {
+	all, err := s.secgroups(ctx)
+	if err != nil {
+		return
+	}
+	closed := ""
+	for _, g := range all {
+		if !slices.ContainsFunc(v.SecurityGroups, func(m map[string]any) bool { return m["name"] == g.Name }) {
+			continue
+		}
+		if slices.ContainsFunc(g.Rules, letsSSH) {
+			return
+		}
+		closed = g.Name
+	}
+	if closed != "" {
+		fmt.Fprintf(s.Out, "Security group %s does not let ssh in yet: nephos secgroup allow 22/tcp icmp --group %s\n", closed, closed)
+	}
+}
+
+func letsSSH(r rules.SecGroupRule) bool {
+	return r.Direction == "ingress" && r.EtherType == "IPv4" && r.RemoteGroupID == "" && (r.Protocol == "" || r.Protocol == "tcp") &&
+		(r.PortRangeMax == 0 || r.PortRangeMin <= 22 && 22 <= r.PortRangeMax)
 }
 
 // loginHint says how to get in, from what was asked for.

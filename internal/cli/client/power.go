@@ -30,13 +30,14 @@ func (m *many) each(ctx context.Context, s *Session, want, done string, do func(
 		}
 		found = append(found, v)
 	}
+	began := s.Now()
 	for _, v := range found {
 		if err := do(ctx, c, v.ID); err != nil {
 			return fmt.Errorf("%s: %w", v.Name, err)
 		}
 	}
 	if m.Wait {
-		if err := s.await(ctx, found, want, time.Duration(m.Timeout)*time.Second); err != nil {
+		if err := s.await(ctx, found, want, began, time.Duration(m.Timeout)*time.Second); err != nil {
 			return err
 		}
 		for _, v := range found {

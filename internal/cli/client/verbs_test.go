@@ -101,6 +101,7 @@ func TestBootWait(t *testing.T) {
 		serverBody(id2, "new", "BUILD", `"spawning"`, ""), serverBody(id2, "new", "ACTIVE", "null", addressesBody))
 	c.on("GET /compute/v2.1/os-keypairs", 200, `{"keypairs": []}`)
 	c.on("POST /compute/v2.1/os-keypairs", 200, `{"keypair": {"name": "id_test"}}`)
+	c.on("GET /network/v2.0/security-groups", 200, `{"security_groups": [{"id": "g1", "name": "default", "security_group_rules": [{"direction": "ingress", "ethertype": "IPv4", "remote_group_id": "g1"}]}]}`)
 	public, _, err := newKey("x")
 	require.NoError(t, err)
 	key := filepath.Join(t.TempDir(), "id_test.pub")

@@ -31,14 +31,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// await waits until every server has the wanted status and no task, printing each change of state on Err with the time since the call. ERROR ends the wait
-// of that server with its fault.
-func (s *Session) await(ctx context.Context, list []servers.Server, want string, limit time.Duration) error {
+// await waits until every server has the wanted status and no task, printing each change of state on Err with the time since the request. ERROR ends the wait
+// of that server with its fault. began is when the request was sent.
+func (s *Session) await(ctx context.Context, list []servers.Server, want string, began time.Time, limit time.Duration) error {
 	c, err := s.compute(ctx)
 	if err != nil {
 		return err
 	}
-	began, every := s.Now(), pollFirst
+	every := pollFirst
 	shown := map[string]string{}
 	failed := 0
 	for pending := list; len(pending) > 0; {
