@@ -83,6 +83,7 @@ func (h *Hosts) Load(ctx context.Context) error {
 	var invs []placement.Inventory
 	var counts []hostCount
 	var aggs map[string][]*scheduler.Aggregate
+	var traits map[string][]string
 	err := h.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if err = tx.Select(ctx, &rows, `SELECT * FROM hosts`); err != nil {
 			return err
@@ -91,6 +92,9 @@ func (h *Hosts) Load(ctx context.Context) error {
 			return err
 		}
 		if err = tx.Select(ctx, &counts, countQuery); err != nil {
+			return err
+		}
+		if traits, err = placement.TraitsByProvider(ctx, tx); err != nil {
 			return err
 		}
 		aggs, err = h.aggregates(ctx, tx)
@@ -112,7 +116,7 @@ func (h *Hosts) Load(ctx context.Context) error {
 	h.rows = map[string]HostRow{}
 	for _, r := range rows {
 		h.rows[r.Name] = r
-		h.put(r, byProvider[r.ID], byHost[r.Name], aggs[r.Name])
+		h.put(r, byProvider[r.ID], byHost[r.Name], aggs[r.Name], traits[r.ID])
 	}
 	for _, old := range h.table.Snapshot().Hosts() {
 		if _, ok := h.rows[old.Name]; !ok {
@@ -138,9 +142,9 @@ func (h *Hosts) aggregates(ctx context.Context, tx *db.Tx) (map[string][]*schedu
 }
 
 // put writes a host into the table. h.mu is held.
-func (h *Hosts) put(r HostRow, invs []placement.Inventory, c hostCount, aggs []*scheduler.Aggregate) {
+func (h *Hosts) put(r HostRow, invs []placement.Inventory, c hostCount, aggs []*scheduler.Aggregate, traits []string) {
 	addr, _ := netip.ParseAddr(r.Info.V.Address) // an unknown address is near to nothing
-	s := scheduler.Host{Name: r.Name, Zone: r.Zone, Enabled: !r.Disabled, Instances: c.Instances, IOOps: c.Building, Arch: r.Info.V.Arch, Hypervisor: r.Info.V.Driver, Address: addr, Aggregates: aggs,
+	s := scheduler.Host{Name: r.Name, Zone: r.Zone, Enabled: !r.Disabled, Instances: c.Instances, IOOps: c.Building, Arch: r.Info.V.Arch, Hypervisor: r.Info.V.Driver, Address: addr, Aggregates: aggs, Traits: traits,
 		Capabilities: map[string]string{"hypervisor_type": r.Info.V.Driver, "hypervisor_version": r.Info.V.DriverVersion, "cpu_info": r.Info.V.CPUModel, "cpu_arch": r.Info.V.Arch}}
 	if old := h.table.Get(r.Name); old != nil {
 		s.Failures = old.Failures
@@ -191,6 +195,7 @@ func (h *Hosts) Refresh(ctx context.Context, name string) error {
 	var invs []placement.Inventory
 	var count hostCount
 	var aggs map[string][]*scheduler.Aggregate
+	var traits []string
 	err := h.DB.Read(ctx, func(tx *db.Tx) (err error) {
 		if err = tx.Get(ctx, &row, `SELECT * FROM hosts WHERE name = ?`, name); err != nil {
 			return err
@@ -199,6 +204,9 @@ func (h *Hosts) Refresh(ctx context.Context, name string) error {
 			return err
 		}
 		if err = tx.Get(ctx, &count, `SELECT COUNT(*) AS instances, COALESCE(SUM(CASE WHEN vm_state = 'building' THEN 1 ELSE 0 END), 0) AS building FROM servers WHERE deleted = FALSE AND host = ?`, name); err != nil {
+			return err
+		}
+		if traits, err = placement.TraitsOf(ctx, tx, row.ID); err != nil {
 			return err
 		}
 		aggs, err = h.aggregates(ctx, tx)
@@ -210,7 +218,7 @@ func (h *Hosts) Refresh(ctx context.Context, name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rows[name] = row
-	h.put(row, invs, count, aggs[name])
+	h.put(row, invs, count, aggs[name], traits)
 	return nil
 }
 

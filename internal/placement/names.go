@@ -169,6 +169,22 @@ func TraitsOf(ctx context.Context, tx *db.Tx, providerID string) ([]string, erro
 	return out, tx.Select(ctx, &out, `SELECT trait FROM provider_traits WHERE provider_id = ? ORDER BY trait`, providerID)
 }
 
+// TraitsByProvider lists the traits of all providers that have some, for the scheduler's snapshot.
+func TraitsByProvider(ctx context.Context, tx *db.Tx) (map[string][]string, error) {
+	var rows []struct {
+		Provider string `db:"provider_id"`
+		Trait    string `db:"trait"`
+	}
+	if err := tx.Select(ctx, &rows, `SELECT provider_id, trait FROM provider_traits ORDER BY provider_id, trait`); err != nil {
+		return nil, err
+	}
+	out := map[string][]string{}
+	for _, r := range rows {
+		out[r.Provider] = append(out[r.Provider], r.Trait)
+	}
+	return out, nil
+}
+
 // SetTraits makes traits all that a provider has; fault.KindInvalid for an unknown one.
 func SetTraits(ctx context.Context, tx *db.Tx, providerID string, generation int64, traits []string) error {
 	if err := Advance(ctx, tx, providerID, generation); err != nil {
