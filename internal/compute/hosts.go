@@ -169,8 +169,8 @@ func (h *Hosts) put(r HostRow, invs []placement.Inventory, c hostCount, aggs []*
 	h.table.Put(s)
 }
 
-// life says whether a host is up. h.mu is held. After a controller's own start nobody has been heard yet: hosts that were seen lately by the row are
-// given the time of a few heartbeats.
+// life says whether a host is up. h.mu is held. After a controller's own start nobody has been heard yet, and the rows know liveness only roughly: every
+// host is given the time of a few heartbeats, so that what was under way when this process died is not given up before its host could report.
 func (h *Hosts) life(r HostRow) (up bool, why string) {
 	now := h.Clock.Now()
 	if r.ForcedDown {
@@ -179,7 +179,7 @@ func (h *Hosts) life(r HostRow) (up bool, why string) {
 	last, heard := h.seen[r.Name]
 	if !heard {
 		last = r.Seen.Time
-		if now.Sub(h.start) < downAfter && h.start.Sub(last) < downAfter {
+		if now.Sub(h.start) < downAfter {
 			return true, ""
 		}
 	}

@@ -77,7 +77,7 @@ type Network struct {
 // Default is what holds where nothing is said.
 func Default() Config {
 	return Config{StateDir: "/var/lib/nephos", Listen: "127.0.0.1", Region: "RegionOne", Driver: "qemu", FakeHosts: 1, Accel: "auto", LogLevel: "info",
-		Compute: Compute{CPURatio: 16, RAMRatio: 1, DiskRatio: 1, ReservedRAMMiB: 512}, Network: Network{Private: "10.0.0.0/16"}}
+		Compute: Compute{CPURatio: 32, RAMRatio: 1, DiskRatio: 1, ReservedRAMMiB: 512}, Network: Network{Private: "10.0.0.0/16"}}
 }
 
 // Load reads path over the defaults. Unknown keys and wrong types are errors that name line and key.
