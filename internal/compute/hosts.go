@@ -405,8 +405,14 @@ func (h *Hosts) Remove(ctx context.Context, name string) error {
 		if n > 0 {
 			return fault.Conflict("Unable to delete compute service that is hosting instances.")
 		}
-		_, err := tx.Exec(ctx, `DELETE FROM hosts WHERE name = ?`, name)
-		return err
+		var id string
+		if err := tx.Get(ctx, &id, `DELETE FROM hosts WHERE name = ? RETURNING id`, name); err != nil {
+			return fault.NotFound("Host '%s' could not be found.", name).WithCause(err)
+		}
+		if err := placement.DeleteProvider(ctx, tx, id); err != nil && !fault.IsNotFound(err) {
+			return err
+		}
+		return nil
 	})
 	if err == nil {
 		h.mu.Lock()

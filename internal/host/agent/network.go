@@ -21,7 +21,20 @@ func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, e
 	if len(spec.NICs) == 0 {
 		return "no interfaces", nil
 	}
-	return "", a.render(ctx)
+	err := a.render(ctx)
+	if err == nil {
+		return "", nil
+	}
+	// The plane makes everything it can: an error may be about somebody else's port, which must not keep this server from its own.
+	for _, n := range spec.NICs {
+		tap, terr := a.cfg.Plane.OpenTap(ctx, n.PortID)
+		if terr != nil {
+			return "", err
+		}
+		tap.Close()
+	}
+	a.cfg.Log.Warn("networking of the host is not whole", "server", spec.ServerID, "err", err)
+	return "another port is not whole", nil
 }
 
 // fetch asks a controller for the newest document.
