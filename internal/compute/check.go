@@ -236,7 +236,7 @@ func (d *draft) checkCounts() error {
 // checkPlace checks the zone and a forced host against the registry.
 func (s *Service) checkPlace(d *draft) error {
 	if d.pinned != "" && !slices.Contains(s.Hosts.Zones(), d.pinned) {
-		return fault.Invalid("availability_zone", "The requested availability zone is not available")
+		return fault.Invalid("availability_zone", "The requested availability zone is not available: %s", d.pinned)
 	}
 	if d.forced != "" && !s.Hosts.Exists(d.forced) {
 		return fault.Invalid("host", "Compute host %s could not be found.", d.forced)
@@ -249,7 +249,7 @@ func (s *Service) checkImage(ctx context.Context, d *draft, id string, root bool
 	img, err := s.Images.Get(ctx, d.creds, id)
 	if err != nil {
 		if k := fault.KindOf(err); k == fault.KindNotFound || k == fault.KindForbidden {
-			return fault.Invalid("imageRef", "Can not find requested image")
+			return fault.Invalid("imageRef", "Can not find requested image: imageRef %s", id)
 		}
 		return err
 	}

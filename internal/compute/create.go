@@ -317,7 +317,7 @@ func randomText(n int, alphabet string) string {
 func decodeUserData(text string) ([]byte, error) {
 	b, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\n", "", "\r", "").Replace(text))
 	if err != nil {
-		return nil, fault.Invalid("user_data", "User data needs to be valid base 64.")
+		return nil, fault.Invalid("user_data", "User data needs to be valid base 64: user_data")
 	}
 	return b, nil
 }
