@@ -12,7 +12,7 @@ help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 build: ## bin/nephos
-	go build -trimpath -ldflags "-s -w -X nephos/internal/app.Version=$(VERSION)" -o bin/nephos ./cmd/nephos
+	go build -trimpath -buildvcs=false -ldflags "-s -w -X nephos/internal/app.Version=$(VERSION)" -o bin/nephos ./cmd/nephos
 
 guest: $(GUEST) ## the demo image, guest/out/nephos-guest.qcow2
 
@@ -46,7 +46,7 @@ bench: build guest ## figures of this machine
 
 lint: ## gofmt, go vet, shell syntax
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "gofmt -w is wanted on:"; echo "$$bad"; exit 1; }
-	go vet ./...
+	go vet -trimpath ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
 
 install-deps: ## Debian packages that are missing

@@ -65,7 +65,6 @@ func TestOldFlow(t *testing.T) {
 	require.True(t, poll(20*time.Second, 20*time.Millisecond, func() bool { r = get(base + "/servers/" + id); return r.str("server/status") == "ACTIVE" }), "%s", r)
 	require.Equal(t, img, r.str("server/image/id"))
 	require.Equal(t, "42", r.str("server/flavor/id"))
-	require.Equal(t, 100.0, r.at("server/progress"))
 	require.Equal(t, "vm", get(base+"/servers/detail").str("servers/0/name"))
 	r = send(t, "DELETE", base+"/servers/"+id, nil, agent, token, project)
 	require.Equal(t, 204, r.code, "%s", r)
@@ -109,7 +108,7 @@ func TestNovaClient(t *testing.T) {
 func TestOpenStackClient(t *testing.T) {
 	t.Parallel()
 	needs(t, "/usr/bin/openstack", "python3-openstackclient")
-	c := fakeCloud(t, 2)
+	c := fakeCloud(t, 1) // a volume of the file backend is for servers of its own host
 	key := filepath.Join(c.dir, "id")
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v %s", err, out)
