@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 )
 
@@ -36,31 +37,35 @@ const examples = 2
 // tally counts what one check removes.
 type tally struct {
 	hosts    int
-	largest  int // size among them, for checks of amounts
+	largest  int // amount among them, for checks of amounts
 	examples [examples]*Host
 }
 
-func (t *tally) add(ck *check, c *chunk, i int) {
-	if t.hosts < examples {
-		t.examples[t.hosts] = c.hosts[i]
+// add counts the hosts of a mask.
+func (t *tally) add(ck *check, c *chunk, mask uint64) {
+	if ck.column != nil {
+		_, most := bounds(ck.column(c), mask)
+		t.largest = max(t.largest, most)
 	}
-	t.hosts++
-	if ck.size != nil {
-		t.largest = max(t.largest, ck.size(c, i))
+	for m := mask; m != 0 && t.hosts < examples; m &= m - 1 {
+		t.examples[t.hosts] = c.hosts[bits.TrailingZeros64(m)]
+		t.hosts++
+		mask &= mask - 1
 	}
+	t.hosts += bits.OnesCount64(mask)
 }
 
 // removals puts tallies into words.
-func removals(cs []check, ts []tally) []Removal {
+func removals(cs []running) []Removal {
 	var out []Removal
-	for i := range ts {
-		t, c := &ts[i], &cs[i]
+	for i := range cs {
+		t, c := &cs[i].tally, &cs[i].check
 		if t.hosts == 0 {
 			continue
 		}
 		r := Removal{Filter: c.filter.name, Hosts: t.hosts}
 		switch {
-		case c.size != nil:
+		case c.column != nil:
 			r.Reason = fmt.Sprintf("needs %d %s, largest free %d", c.need, c.unit, t.largest)
 		case c.same:
 			r.Reason = c.why(t.examples[0])

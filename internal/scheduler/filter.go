@@ -11,7 +11,7 @@ type filter struct {
 	name string
 	// always says that even a forced host must pass, and that configuration cannot leave the filter out: without it a decision would be wrong.
 	always bool
-	// room marks the filters that a chunk's columns answer together (chunk.fitting).
+	// room marks the filters of life and room, which a chunk's columns answer together (chunk.fitting).
 	room bool
 	// kind marks the filters that ask only what Host.describe says: they are run once for each kind of host.
 	kind bool
@@ -29,17 +29,21 @@ type ask struct {
 // check is a filter at work for one request. It must give the same answer for the same host, and be quick: it runs for every host.
 type check struct {
 	filter *filter
-	// pass is the condition on a host; column on host i of a chunk, for those marked room, which need not look at the host.
-	pass   func(h *Host) bool
-	column func(c *chunk, i int) bool
+	// One of pass, column, names and alive is set. pass is the condition on a host.
+	pass func(h *Host) bool
+	// column is what a filter of amounts compares with need, and unit is for people.
+	column func(c *chunk) *[chunkSize]int
+	need   int
+	unit   string
+	// names are the hosts that pass (only) or do not pass (not only); all others are the contrary.
+	names func() []string
+	only  bool
+	// alive asks whether the host is.
+	alive bool
 	// why says for a host that did not pass what was missing.
 	why func(h *Host) string
 	// same says that why does not depend on the host.
 	same bool
-	// size is set by filters of amounts, with need and unit: the explanation then gives the largest size of the hosts removed.
-	size func(c *chunk, i int) int
-	unit string
-	need int
 }
 
 // always the same reason.

@@ -6,5 +6,14 @@ var antiAffinityFilter = filter{name: "ServerGroupAntiAffinityFilter", prepare: 
 		return nil
 	}
 	members, most := a.GroupHosts, max(1, a.MaxPerHost)
-	return &check{same: true, pass: func(h *Host) bool { return members[h.Name] < most }, why: because("holds a member of the server group")}
+	full := func() []string { // anew for each server: those placed before it count
+		var out []string
+		for name, n := range members {
+			if n >= most {
+				out = append(out, name)
+			}
+		}
+		return out
+	}
+	return &check{same: true, names: full, why: because("holds a member of the server group")}
 }}

@@ -1,12 +1,10 @@
 package scheduler
 
-import "slices"
-
 // differentHostFilter leaves out hosts of the servers that the hint different_host names.
 var differentHostFilter = filter{name: "DifferentHostFilter", prepare: func(a *ask) *check {
 	if !a.Hints.Different {
 		return nil
 	}
 	hosts := a.DifferentHost
-	return &check{same: true, pass: func(h *Host) bool { return !slices.Contains(hosts, h.Name) }, why: because("holds a server of the hint different_host")}
+	return &check{same: true, names: func() []string { return hosts }, why: because("holds a server of the hint different_host")}
 }}

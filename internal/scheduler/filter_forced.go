@@ -5,6 +5,6 @@ var forcedFilter = filter{name: "ForcedHost", always: true, prepare: func(a *ask
 	if a.Forced == "" {
 		return nil
 	}
-	want := a.Forced
-	return &check{same: true, pass: func(h *Host) bool { return h.Name == want }, why: because("host " + want + " was asked for")}
+	want := []string{a.Forced}
+	return &check{same: true, only: true, names: func() []string { return want }, why: because("host " + want[0] + " was asked for")}
 }}

@@ -5,6 +5,6 @@ var volumeHostFilter = filter{name: "VolumeHostFilter", always: true, prepare: f
 	if a.Tied == "" {
 		return nil
 	}
-	where := a.Tied
-	return &check{same: true, pass: func(h *Host) bool { return h.Name == where }, why: because("a volume of the server is on " + where)}
+	where := []string{a.Tied}
+	return &check{same: true, only: true, names: func() []string { return where }, why: because("a volume of the server is on " + where[0])}
 }}

@@ -13,7 +13,7 @@ import (
 	"nephos/internal/scheduler"
 )
 
-// The model: the same decision without columns, kinds, chunks or bounds, for the filters of life, room, zone, architecture, tenancy, retry and groups.
+// The model: the same decision without columns, kinds, chunks or bounds, for the filters of life, room, zone, architecture, tenancy, retry, volumes, groups and hints.
 
 func modelFits(h *scheduler.Host, r *scheduler.Request) bool {
 	room := func(need, capacity, used, physical int) bool {
@@ -24,6 +24,9 @@ func modelFits(h *scheduler.Host, r *scheduler.Request) bool {
 		return false
 	}
 	if r.Zone != "" && h.Zone != r.Zone || r.ImageProps["hw_architecture"] != "" && h.Arch != r.ImageProps["hw_architecture"] {
+		return false
+	}
+	if r.Tied != "" && h.Name != r.Tied || r.Hints.Same && !slices.Contains(r.SameHost, h.Name) || r.Hints.Different && slices.Contains(r.DifferentHost, h.Name) {
 		return false
 	}
 	for _, a := range h.Aggregates {
@@ -93,6 +96,14 @@ func drawRequest(t *rapid.T, names []string) scheduler.Request {
 		r.GroupHosts = rapid.MapOfN(rapid.SampledFrom(names), rapid.IntRange(1, 2), 1, 3).Draw(t, "members")
 	}
 	r.Exclude = rapid.SliceOfN(rapid.SampledFrom(names), 0, 2).Draw(t, "tried")
+	switch rapid.IntRange(0, 8).Draw(t, "hint") {
+	case 0:
+		r.Tied = rapid.SampledFrom(names).Draw(t, "tied")
+	case 1:
+		r.Hints.Same, r.SameHost = true, rapid.SliceOfN(rapid.SampledFrom(append(names, "nowhere")), 0, 3).Draw(t, "same")
+	case 2:
+		r.Hints.Different, r.DifferentHost = true, rapid.SliceOfN(rapid.SampledFrom(append(names, "nowhere")), 0, 3).Draw(t, "different")
+	}
 	return r
 }
 

@@ -71,15 +71,20 @@ type search struct {
 	request *Request
 	config  *Config
 
-	checks  []check
-	kinds   []func(*Host) bool // of those marked kind
-	hosts   []func(*Host) bool // of those that have to be asked for each host
-	tallies []tally            // by check
-	good    []bool             // by kind of host: passes kinds
-	allGood bool
-	scales  []scale
-	masks   []uint64 // by chunk: a bit for each host that fits
-	found   [1 + alternates]candidate
+	checks []running
+	scales []scale
+	masks  []uint64 // by chunk: a bit for each host that fits
+	found  [1 + alternates]candidate
+}
+
+// running is a check at work on this snapshot.
+type running struct {
+	check
+	tally tally
+	// bad are the kinds of hosts that do not pass, for filters marked kind; nil when all do.
+	bad []bool
+	// named has a bit for each host that names gives, by chunk.
+	named []uint64
 }
 
 type candidate struct {
@@ -96,43 +101,44 @@ func (w *search) prepare() {
 	for _, h := range w.table.kinds {
 		a.metadata = a.metadata || slices.ContainsFunc(h.Aggregates, func(g *Aggregate) bool { return len(g.Metadata) > 0 })
 	}
-	w.checks, w.kinds, w.hosts = checks(a), nil, nil
-	for i := range w.checks {
-		switch c := &w.checks[i]; {
-		case c.filter.kind:
-			w.kinds = append(w.kinds, c.pass)
-		case !c.filter.room:
-			w.hosts = append(w.hosts, c.pass)
+	prepared := checks(a)
+	w.checks = make([]running, len(prepared))
+	for i := range prepared {
+		ck := &w.checks[i]
+		ck.check = prepared[i]
+		if !ck.filter.kind {
+			continue
+		}
+		bad := make([]bool, len(w.table.kinds))
+		for k, h := range w.table.kinds {
+			if !ck.pass(h) {
+				bad[k] = true
+				ck.bad = bad
+			}
 		}
 	}
-	w.good, w.allGood = make([]bool, len(w.table.kinds)), true
-	for k, h := range w.table.kinds {
-		w.good[k] = passes(w.kinds, h)
-		w.allGood = w.allGood && w.good[k]
-	}
-	w.tallies = make([]tally, len(w.checks))
 	w.masks = make([]uint64, len(w.table.chunks))
 	w.scales = scales(w.request, w.config)
 }
 
-func passes(all []func(*Host) bool, h *Host) bool {
-	for _, pass := range all {
-		if !pass(h) {
-			return false
-		}
-	}
-	return true
-}
-
 // filter finds the hosts that fit, and the bounds of their weights.
 func (w *search) filter() Explanation {
-	clear(w.tallies)
+	for i := range w.checks {
+		ck := &w.checks[i]
+		ck.tally = tally{}
+		if ck.names != nil {
+			w.look(ck)
+		}
+	}
 	var ex Explanation
 	for k, c := range w.table.chunks {
-		mask := w.fitting(c)
-		for out := c.full() &^ mask; out != 0; out &= out - 1 {
-			w.attribute(c, bits.TrailingZeros64(out))
+		mask := c.fitting(w.request.Resources)
+		for i := range w.checks {
+			if ck := &w.checks[i]; !ck.filter.room {
+				mask &^= ck.refused(k, c, mask)
+			}
 		}
+		w.attribute(k, c, c.full()&^mask)
 		w.masks[k] = mask
 		ex.Considered += c.n
 		if mask != 0 {
@@ -141,62 +147,92 @@ func (w *search) filter() Explanation {
 		}
 	}
 	settle(w.scales)
-	ex.Removed = removals(w.checks, w.tallies)
+	ex.Removed = removals(w.checks)
 	return ex
 }
 
-// fitting has a bit for each host of a chunk that passes all filters.
-func (w *search) fitting(c *chunk) uint64 {
-	mask := c.fitting(w.request.Resources)
-	switch {
-	case w.allGood:
-	case c.oneKind:
-		if !w.good[c.kinds[0]] {
-			return 0
-		}
-	default:
-		for i := range c.n {
-			if !w.good[c.kinds[i]] {
-				mask &^= 1 << i
-			}
+// look finds the hosts that a check names.
+func (w *search) look(ck *running) {
+	if ck.named == nil {
+		ck.named = make([]uint64, len(w.table.chunks))
+	}
+	clear(ck.named)
+	for _, name := range ck.names() {
+		if k, i, ok := w.table.find(name); ok {
+			ck.named[k] |= 1 << i
 		}
 	}
-	if len(w.hosts) > 0 {
-		for m := mask; m != 0; m &= m - 1 {
-			if i := bits.TrailingZeros64(m); !passes(w.hosts, c.hosts[i]) {
-				mask &^= 1 << i
-			}
-		}
-	}
-	return mask
 }
 
-// attribute counts a refused host for the first filter that refuses it.
-func (w *search) attribute(c *chunk, i int) {
-	for k := range w.checks {
-		ck := &w.checks[k]
-		if ck.column != nil && ck.column(c, i) || ck.column == nil && ck.pass(c.hosts[i]) {
-			continue
+// refused gives those hosts of a mask of chunk k that do not pass.
+func (ck *running) refused(k int, c *chunk, mask uint64) (out uint64) {
+	switch {
+	case ck.alive:
+		return mask &^ c.alive
+	case ck.names != nil && ck.only:
+		return mask &^ ck.named[k]
+	case ck.names != nil:
+		return mask & ck.named[k]
+	case ck.column != nil:
+		column := ck.column(c)
+		for m := mask; m != 0; m &= m - 1 {
+			if i := bits.TrailingZeros64(m); ck.need > column[i] {
+				out |= 1 << i
+			}
 		}
-		w.tallies[k].add(ck, c, i)
-		return
+	case ck.filter.kind:
+		if ck.bad == nil {
+			return 0
+		}
+		if c.oneKind {
+			if ck.bad[c.kinds[0]] {
+				return mask
+			}
+			return 0
+		}
+		for m := mask; m != 0; m &= m - 1 {
+			if i := bits.TrailingZeros64(m); ck.bad[c.kinds[i]] {
+				out |= 1 << i
+			}
+		}
+	default:
+		for m := mask; m != 0; m &= m - 1 {
+			if i := bits.TrailingZeros64(m); !ck.pass(c.hosts[i]) {
+				out |= 1 << i
+			}
+		}
+	}
+	return out
+}
+
+// attribute counts the refused hosts of chunk k, each for the first filter that refuses it.
+func (w *search) attribute(k int, c *chunk, out uint64) {
+	for i := 0; i < len(w.checks) && out != 0; i++ {
+		ck := &w.checks[i]
+		if refused := ck.refused(k, c, out); refused != 0 {
+			ck.tally.add(&ck.check, c, refused)
+			out &^= refused
+		}
 	}
 }
 
 // widen brings the fitting hosts of a chunk into the bounds of the weights; first says that none fitted before.
 func (w *search) widen(c *chunk, mask uint64, first bool) {
-	whole := mask == c.full()
 	for k := range w.scales {
 		s := &w.scales[k]
-		if whole && s.value == nil {
+		switch {
+		case s.value != nil:
+			fresh := first
+			for m := mask; m != 0; m &= m - 1 {
+				v := s.value(c.hosts[bits.TrailingZeros64(m)])
+				s.widen(v, v, fresh)
+				fresh = false
+			}
+		case mask == c.alive:
 			s.widen(c.lo[s.column], c.hi[s.column], first)
-			continue
-		}
-		fresh := first
-		for m := mask; m != 0; m &= m - 1 {
-			v := s.of(c, bits.TrailingZeros64(m))
-			s.widen(v, v, fresh)
-			fresh = false
+		default:
+			lo, hi := bounds(&c.weights[s.column], mask)
+			s.widen(lo, hi, first)
 		}
 	}
 }
@@ -249,7 +285,7 @@ func (w *search) claim(c candidate) {
 	w.table.put(c.k, c.i, &h, c.chunk.kinds[c.i])
 	if w.request.Policy != "" {
 		w.request.GroupHosts[h.Name]++
-		if w.request.Policy == Affinity && len(w.request.GroupHosts) == 1 { // the first member ties the rest
+		if w.request.Policy == Affinity && w.request.GroupHosts[h.Name] == 1 { // the first member ties the rest
 			w.prepare()
 		}
 	}

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"math"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -18,10 +20,10 @@ type chunk struct {
 	hosts [chunkSize]*Host
 	kinds [chunkSize]int // see Table.kinds
 	alive uint64         // a bit for each host that is enabled and up
-	// room of each host, dead or alive, and the least of each column.
+	// room of each host, dead or alive, and the least of each column among those alive.
 	vcpus, ram, disk [chunkSize]int
 	least            Resources
-	// weights are the values of the static weighers, with the bounds of each column.
+	// weights are the values of the static weighers, with the bounds of each column among the hosts alive; no bounds when none is.
 	weights [statics][chunkSize]int
 	lo, hi  [statics]int
 	oneKind bool // all hosts are of the same kind
@@ -45,11 +47,23 @@ func (c *chunk) sum() {
 			c.alive |= 1 << i
 		}
 	}
-	c.least = Resources{slices.Min(c.vcpus[:n]), slices.Min(c.ram[:n]), slices.Min(c.disk[:n])}
+	c.least.VCPUs, _ = bounds(&c.vcpus, c.alive)
+	c.least.RAMMiB, _ = bounds(&c.ram, c.alive)
+	c.least.DiskGiB, _ = bounds(&c.disk, c.alive)
 	for w := range statics {
-		c.lo[w], c.hi[w] = slices.Min(c.weights[w][:n]), slices.Max(c.weights[w][:n])
+		c.lo[w], c.hi[w] = bounds(&c.weights[w], c.alive)
 	}
 	c.oneKind = !slices.ContainsFunc(c.kinds[:n], func(k int) bool { return k != c.kinds[0] })
+}
+
+// bounds are the least and the most of a column among the hosts of a mask; math.MaxInt and math.MinInt when there are none.
+func bounds(column *[chunkSize]int, mask uint64) (lo, hi int) {
+	lo, hi = math.MaxInt, math.MinInt
+	for ; mask != 0; mask &= mask - 1 {
+		v := column[bits.TrailingZeros64(mask)]
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	return lo, hi
 }
 
 // full has a bit for every host.

@@ -60,14 +60,6 @@ func scales(r *Request, c *Config) []scale {
 	return out
 }
 
-// of is the weigher's value of host i of a chunk.
-func (s *scale) of(c *chunk, i int) int {
-	if s.value != nil {
-		return s.value(c.hosts[i])
-	}
-	return c.weights[s.column][i]
-}
-
 func (s *scale) widen(lo, hi int, first bool) {
 	if first || lo < s.lo {
 		s.lo = lo
@@ -110,7 +102,7 @@ func scores(all []scale, c *chunk) (sums [chunkSize]float64) {
 	return sums
 }
 
-// bound is no less than the score of any host of a chunk: each term is no less than theirs, and the terms are summed in the same order.
+// bound is no less than the score of any living host of a chunk: each term is no less than theirs, and the terms are summed in the same order.
 func bound(all []scale, c *chunk) float64 {
 	sum := 0.0
 	for k := range all {
