@@ -224,6 +224,9 @@ func (c *cloud) leftovers(instance string) (out []string) {
 	for _, p := range processes(c.dir) {
 		out = append(out, "process "+p)
 	}
+	for _, pid := range guests(c.dir, "") {
+		out = append(out, "guest "+pid)
+	}
 	if instance == "" || os.Geteuid() != 0 {
 		return out
 	}

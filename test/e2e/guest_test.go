@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,7 @@ func TestRealGuest(t *testing.T) {
 	fixed := addresses(r, "server/")[0]
 
 	t.Run("log in through the floating address", func(t *testing.T) {
+		a := a.in(t)
 		ip := a.float(id)
 		var out string
 		var err error
@@ -108,6 +111,7 @@ func TestRealGuest(t *testing.T) {
 		require.Error(t, err, "only the key opens")
 
 		t.Run("hot plug a volume", func(t *testing.T) {
+			a := a.in(t)
 			vol := a.must(202, "POST", volume, "/volumes", object{"volume": object{"size": 1, "name": "data"}}).str("volume/id")
 			a.volume(vol, "available")
 			a.must(200, "POST", compute, "/servers/"+id+"/os-volume_attachments", object{"volumeAttachment": object{"volumeId": vol}})
@@ -122,6 +126,7 @@ func TestRealGuest(t *testing.T) {
 			a.must(202, "DELETE", volume, "/volumes/"+vol, nil)
 		})
 		t.Run("reboot, stop, start", func(t *testing.T) {
+			a := a.in(t)
 			a.act(id, "reboot", object{"type": "SOFT"})
 			a.active(id, guestWait)
 			a.console(id, "nephos-guest: ready", 2)
@@ -133,6 +138,7 @@ func TestRealGuest(t *testing.T) {
 			require.True(t, poll(guestWait, time.Second, func() bool { out, err = ssh(key, ip, "uptime"); return err == nil }), "%v %s", err, out)
 		})
 		t.Run("pause, suspend", func(t *testing.T) {
+			a := a.in(t)
 			for _, pair := range [][3]string{{"pause", "PAUSED", "unpause"}, {"suspend", "SUSPENDED", "resume"}} {
 				a.act(id, pair[0], nil)
 				require.Equal(t, pair[1], a.settled(id, guestWait).str("server/status"))
@@ -161,13 +167,22 @@ func (a *api) volume(id, status string) {
 	}
 }
 
-// guests are the QEMU processes of a server, or of all with id "".
+// guests are the QEMU processes that hold files of a server, or of all with id "". Their command lines name no path: files come open.
 func guests(dir, id string) (out []string) {
-	for _, p := range processes(filepath.Join(dir, "instances", id)) {
-		if strings.Contains(p, "qemu-system") {
-			out = append(out, p)
+	below := filepath.Join(dir, "instances", id)
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		target, err := os.Readlink(fd)
+		if err != nil || !strings.HasPrefix(target, below) {
+			continue
+		}
+		proc := filepath.Dir(filepath.Dir(fd))
+		name, err := os.ReadFile(filepath.Join(proc, "comm"))
+		if err == nil && strings.HasPrefix(string(name), "qemu-system") && !slices.Contains(out, filepath.Base(proc)) {
+			out = append(out, filepath.Base(proc))
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 

@@ -155,6 +155,13 @@ func (c *cloud) login(user, pw, project string) *api {
 	return &api{t: c.t, c: c, token: r.head.Get("X-Subject-Token"), project: r.str("token/project/id")}
 }
 
+// in is the same token in a subtest.
+func (a *api) in(t testing.TB) *api {
+	b := *a
+	b.t = t
+	return &b
+}
+
 func (c *cloud) admin() *api { c.t.Helper(); return c.login("admin", password, "admin") }
 
 // do makes a request with the token. Paths of compute and volume are given without version and project.

@@ -112,16 +112,17 @@ func TestTwentyAndTwenty(t *testing.T) {
 
 	for _, way := range []struct {
 		name string
-		make func()
+		make func(a *api)
 	}{
-		{"one multi-create", func() {
-			require.Equal(t, 202, a.boot("m", img, object{"min_count": 20, "max_count": 20}).code)
+		{"one multi-create", func(a *api) {
+			require.Equal(a.t, 202, a.boot("m", img, object{"min_count": 20, "max_count": 20}).code)
 		}},
-		{"requests at once", func() { a.parallel(20, img) }},
+		{"requests at once", func(a *api) { a.parallel(20, img) }},
 	} {
 		t.Run(way.name, func(t *testing.T) {
+			a := a.in(t)
 			began := time.Now()
-			way.make()
+			way.make(a)
 			accepted := time.Since(began)
 			ids := a.allActive(20, 5*time.Minute)
 			t.Logf("20 servers: accepted after %v, all ACTIVE after %v", accepted, time.Since(began))
