@@ -167,23 +167,20 @@ func (f *face) changeGroup(add bool) httpapi.Handler {
 			}
 			return nil, err
 		}
-		ports, err := f.deps.Networks.Ports(r.Context(), network.Scope{Admin: true}, network.Query{DeviceIDs: []string{s.ID}})
-		if err != nil {
-			return nil, err
-		}
+		var ports []network.PortView
 		changed := false
-		for _, p := range ports {
-			if has := slices.Contains(p.Groups, refs[0].ID); has == add || !p.PortSecurity {
-				continue
-			}
-			groups := slices.DeleteFunc(slices.Clone(p.Groups), func(id string) bool { return id == refs[0].ID })
-			if add {
-				groups = append(groups, refs[0].ID)
-			}
-			if _, err := f.deps.Networks.UpdatePort(r.Context(), network.Scope{Admin: true}, p.ID, network.PortPatch{Groups: network.Some(groups)}, nil); err != nil {
+		for try := 0; ; try++ {
+			if ports, err = f.deps.Networks.Ports(r.Context(), network.Scope{Admin: true}, network.Query{DeviceIDs: []string{s.ID}}); err != nil {
 				return nil, err
 			}
-			changed = true
+			some, err := f.changePorts(r, ports, refs[0].ID, add)
+			changed = changed || some
+			if err == nil {
+				break
+			}
+			if fault.KindOf(err) != fault.KindConflict || try == 4 {
+				return nil, err
+			}
 		}
 		if !changed && !add {
 			return nil, fault.NotFound("Security group %s not associated with the instance %s", want, s.ID)
@@ -193,6 +190,24 @@ func (f *face) changeGroup(add bool) httpapi.Handler {
 		}
 		return nil, nil
 	}
+}
+
+// changePorts gives the ports their new groups. A port that was changed since it was read is fault.KindConflict, so that of two requests at once neither is lost.
+func (f *face) changePorts(r *httpapi.Request, ports []network.PortView, group string, add bool) (changed bool, err error) {
+	for _, p := range ports {
+		if has := slices.Contains(p.Groups, group); has == add || !p.PortSecurity {
+			continue
+		}
+		groups := slices.DeleteFunc(slices.Clone(p.Groups), func(id string) bool { return id == group })
+		if add {
+			groups = append(groups, group)
+		}
+		if _, err := f.deps.Networks.UpdatePort(r.Context(), network.Scope{Admin: true}, p.ID, network.PortPatch{Groups: network.Some(groups)}, &network.Cond{Revision: p.RevisionNumber}); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+	return changed, nil
 }
 
 // absentRoutes are calls that OpenStack has and nephos leaves out: 501 with the reason, after the server was found and the policy asked.

@@ -84,7 +84,9 @@ func asUser(t *testing.T, w *world, c *gophercloud.ServiceClient, version string
 	require.NoError(t, servers.DeleteMetadatum(ctx, c, s.ID, "c").ExtractErr())
 	for _, act := range []func() error{
 		func() error { return servers.Stop(ctx, c, s.ID).ExtractErr() }, func() error { return servers.Start(ctx, c, s.ID).ExtractErr() },
-		func() error { return servers.Reboot(ctx, c, s.ID, servers.RebootOpts{Type: servers.HardReboot}).ExtractErr() },
+		func() error {
+			return servers.Reboot(ctx, c, s.ID, servers.RebootOpts{Type: servers.HardReboot}).ExtractErr()
+		},
 		func() error { return servers.Pause(ctx, c, s.ID).ExtractErr() }, func() error { return servers.Unpause(ctx, c, s.ID).ExtractErr() },
 		func() error { return servers.Suspend(ctx, c, s.ID).ExtractErr() }, func() error { return servers.Resume(ctx, c, s.ID).ExtractErr() },
 		func() error { return servers.Lock(ctx, c, s.ID).ExtractErr() }, func() error { return servers.Unlock(ctx, c, s.ID).ExtractErr() },

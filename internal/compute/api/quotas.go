@@ -36,7 +36,7 @@ func quotaBody(key string, proxy int, force bool) func(version int) string {
 			props = append(props, opt(n, sQuota))
 		}
 		if force {
-			props = append(props, opt("force", sBool), opt("tenant_id", sText255))
+			props = append(props, opt("force", sBool))
 		}
 		return wrap(key, object(props...))
 	}

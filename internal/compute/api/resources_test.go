@@ -333,7 +333,7 @@ func TestVolumesOfServers(t *testing.T) {
 	require.Equal(t, "", w.call("a", "", "GET", "/v2.1/servers/"+id, nil).text("server", "image"))
 	w.call("a", "", "DELETE", "/v2.1/servers/"+id+"/os-volume_attachments/"+w.call("a", "", "GET", "/v2.1/servers/"+id+"/os-volume_attachments", nil).text("volumeAttachments", 0, "volumeId"), nil).want(400)
 	old := makeVolume(w, true)
-	id = w.call("a", "", "POST", "/v2/"+projectA+"/servers", boot(m{"block_device_mapping": []m{{"device_name": "vda", "volume_id": old, "delete_on_termination": "0"}}})).want(202).text("server", "id")
+	id = w.call("a", "", "POST", "/v2/"+projectA+"/os-volumes_boot", boot(m{"block_device_mapping": []m{{"device_name": "vda", "volume_id": old, "delete_on_termination": "0"}}})).want(202).text("server", "id")
 	require.Equal(t, "ACTIVE", w.settle(id).text("server", "status"))
 }
 

@@ -9,8 +9,10 @@ import (
 func (f *face) serverRoutes() []httpapi.Route {
 	const rule = "os_compute_api:servers:"
 	listQuery := query(75, serverParams...)
+	body := at(serverBody, 1, 19, 32, 33, 37, 42, 52, 57, 63, 67, 74, 90, 94)
 	return []httpapi.Route{
-		{Method: post, Path: "/servers", Name: "servers.create", Rule: rule + "create", Body: at(serverBody, 1, 19, 32, 33, 37, 42, 52, 57, 63, 67, 74, 90, 94), Status: accepted, Handler: f.createServer},
+		{Method: post, Path: "/servers", Name: "servers.create", Rule: rule + "create", Body: body, Status: accepted, Handler: f.createServer},
+		{Method: post, Path: "/os-volumes_boot", Name: "servers.create.volumes", Rule: rule + "create", Body: body, Status: accepted, Handler: f.createServer}, // where Folsom's client boots from volumes
 		{Method: get, Path: "/servers", Name: "servers.list", Query: listQuery, Rule: rule + "index", Handler: f.listServers(false)},
 		{Method: get, Path: "/servers/detail", Name: "servers.detail", Query: listQuery, Rule: rule + "detail", Resource: "server", Handler: f.listServers(true)},
 		{Method: get, Path: "/servers/{id}", Name: "servers.show", Rule: rule + "show", Resource: "server", Handler: f.showServer},

@@ -141,7 +141,7 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	store, err := image.NewDirStore(t.TempDir(), 0)
 	require.NoError(t, err)
 	w.images = image.New(image.Config{DB: d, Store: store, Log: log, Node: "test"})
-	w.networks = network.New(network.Deps{DB: d, Quotas: w.quotas, Log: log, Clock: clock, Config: network.Config{External: netip.MustParsePrefix("198.51.100.0/24"), AckWait: time.Millisecond}})
+	w.networks = network.New(network.Deps{DB: d, Quotas: w.quotas, Log: log, Clock: clock, Config: network.Config{External: netip.MustParsePrefix("198.51.100.0/24"), Private: netip.MustParsePrefix("10.0.0.0/16"), AckWait: time.Millisecond}})
 	w.hosts = compute.NewHosts(compute.HostsDeps{DB: d, Clock: clock, Log: log, Ratios: compute.Ratios{VCPU: 16, RAM: 1.5, Disk: 1}, Scheduler: scheduler.Config{}, Aggregates: compute.Aggregates})
 	w.volumes = volume.New(volume.Deps{DB: d, Log: log, Engine: engine, Client: w.client, Hosts: storage{w.hosts}, Images: w.images, Quotas: w.quotas})
 	cond := conductor.New(conductor.Deps{DB: d, Log: log, Engine: engine, Hosts: w.hosts, Client: w.client, Networks: w.networks, Volumes: w.volumes, Quotas: w.quotas})
