@@ -96,7 +96,7 @@ func TestBadInput(t *testing.T) {
 		{"make a flavor", "POST", compute, "/flavors", object{"flavor": object{"name": "f", "ram": 1, "vcpus": 1, "disk": 1}}, 403, ""},
 		{"a path that is not there", "GET", compute, "/nosuch", nil, 404, ""},
 		{"a method that is not there, which is 404 in Nova", "PATCH", compute, "/servers", object{}, 404, ""},
-		{"a method that is not there, elsewhere", "PATCH", volume, "/volumes", object{}, 405, ""},
+		{"a method that is not there, elsewhere", "PATCH", identity, "/users", object{}, 405, ""},
 		{"volume without size", "POST", volume, "/volumes", object{"volume": object{}}, 400, "size"},
 		{"volume of nothing", "POST", volume, "/volumes", object{"volume": object{"size": 0}}, 400, "size"},
 	} {
