@@ -69,7 +69,7 @@ address() {
 }
 
 log_in() {
-	local ip tries=0
+	local ip ssh tries=0
 	ip=$(address)
 	title "Log in through the floating IP $ip, with the key that the server got from its metadata"
 	ssh=(ssh -i "$key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 -o BatchMode=yes "root@$ip")
@@ -77,7 +77,9 @@ log_in() {
 		[ $((tries += 1)) -lt 90 ] || { "$nephos" server console demo -n 30; die "no log-in after 90 tries"; }
 		sleep 1
 	done
-	show "${ssh[@]}" 'echo "I am $(hostname), $(uname -sr), up $(cut -d" " -f1 /proc/uptime) s, $(free -m | awk "/^Mem/{print \$2}") MiB"; ip -4 -o addr show eth0' </dev/null
+	local what='echo "I am $(hostname), $(uname -sr), up $(cut -d" " -f1 /proc/uptime) s"; ip -4 -o addr show eth0'
+	echo "\$ ssh -i $key root@$ip '$what'"
+	"${ssh[@]}" "$what" </dev/null
 }
 
 up() {
@@ -92,11 +94,16 @@ up() {
 	show "$nephos" trace demo
 	title "Done in $((SECONDS - began)) s. The cloud runs on"
 	cat <<-HINT
-		  . $state/openrc                      then any OpenStack client: openstack, nova, terraform …
-		  export NEPHOS_STATE_DIR=$state       bin/nephos boot another --wait; bin/nephos server list; bin/nephos help
+		  . $state/openrc
+		        then any OpenStack client: openstack, nova, terraform …
+		  export NEPHOS_STATE_DIR=$state
+		        then: bin/nephos boot another --wait; bin/nephos server list; bin/nephos help
 		  ssh -i $key root@$(address)
-		  make demo                            again: quick, as the cloud and the server are there
-		  make demo-down                       ends it and takes away everything it made
+		        into the server
+		  make demo
+		        again: quick, as the cloud and the server are there
+		  make demo-down
+		        ends it and takes away everything it made
 	HINT
 }
 
