@@ -567,6 +567,22 @@ func TestNovaAnswersWrongMethodsWith404(t *testing.T) {
 	require.Contains(t, c.do("other", "GET /v2.1/"+project+"/things", "").raw, "Malformed request url (nova)")
 }
 
+func TestEmptyIDIsNotTheCollection(t *testing.T) {
+	t.Parallel()
+	s := service(httpapi.NovaErrors, slog.New(slog.DiscardHandler))
+	require.Equal(t, 200, compiled(t, s).do("reader", "GET /v2.1/things/", "").status)
+	s = service(httpapi.NovaErrors, slog.New(slog.DiscardHandler))
+	s.StrictSlash = true
+	s.Routes = append(s.Routes, httpapi.Route{Method: "GET", Path: "/", Name: "mount", Handler: func(*httpapi.Request) (any, error) { return m{}, nil }})
+	c := compiled(t, s)
+	for line, want := range map[string]int{
+		"GET /v2.1/things": 200, "GET /v2.1/things/": 404, "DELETE /v2.1/things/": 404, "GET /v2.1/things/a/": 404,
+		"GET /v2.1/": 200, "GET /v2.1/" + project + "/": 200, "GET /v2.1/" + project + "/things/": 404,
+	} {
+		require.Equal(t, want, c.do("reader", line, "").status, line)
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	t.Parallel()
 	ok := func(*httpapi.Request) (any, error) { return nil, nil }

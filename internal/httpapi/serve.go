@@ -57,6 +57,7 @@ func (t *table) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 
 func (t *table) dispatch(r *Request) (body any, status int, err error) {
 	path := r.URL.Path
+	slash := t.svc.StrictSlash && strings.HasSuffix(path, "/")
 	if len(path) > 1 {
 		path = strings.TrimRight(path, "/")
 	}
@@ -72,7 +73,9 @@ func (t *table) dispatch(r *Request) (body any, status int, err error) {
 		var rest string
 		if r.Mount, r.Project, rest, ok = t.split(path); ok {
 			r.URL.Path, r.URL.RawPath = rest, ""
-			at = t.find(t.routes, r, rest)
+			if rest == "/" || !slash {
+				at = t.find(t.routes, r, rest)
+			}
 		}
 	} else {
 		r.Mount.Unversioned = true

@@ -86,6 +86,7 @@ type Service struct {
 
 	WrongMethod     int      // status for a known path with another method: 404 as Nova does, or 0 for 405
 	RequestIDs      []string // response headers that carry the request id, besides X-Openstack-Request-Id
+	StrictSlash     bool     // a slash at a route's end is an empty id and so 404 (services on Python's Routes); else it is ignored
 	TrimSuffix      string   // a path suffix that old clients add: ".json"
 	MismatchMessage string   // 400 text when the project in the URL is not the token's
 }

@@ -48,7 +48,7 @@ func New(svc *image.Service, d Deps) (*httpapi.Service, error) {
 	}
 	out := &httpapi.Service{
 		Name: "image", Auth: d.Auth, AuthURI: d.AuthURI, Policy: d.Policy, Errors: httpapi.GlanceErrors, Log: log,
-		Mounts: mounts(), Routes: s.routes(), Root: roots(),
+		Mounts: mounts(), Routes: s.routes(), Root: roots(), StrictSlash: true,
 	}
 	return out, nil
 }

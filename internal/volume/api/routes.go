@@ -83,7 +83,7 @@ func New(svc *volume.Service, d Deps) *httpapi.Service {
 		Name: "volume", Auth: d.Auth, AuthURI: d.AuthURI, Policy: d.Policy, Errors: httpapi.CinderErrors, Log: d.Log,
 		Micro:  &httpapi.Microversions{Service: "volume", Min: httpapi.V(3, 0), Max: httpapi.V(3, 71), Default: httpapi.V(3, 0)},
 		Mounts: []httpapi.Mount{{Prefix: "/v3", Project: httpapi.ProjectOptional}},
-		Routes: s.routes(), Root: roots(), Ledger: ledger, WrongMethod: http.StatusNotFound, RequestIDs: []string{"X-Compute-Request-Id"},
+		Routes: s.routes(), Root: roots(), Ledger: ledger, WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
 	}
 }
 
