@@ -51,12 +51,12 @@ var (
 	bodySetImageMetadata   = always(wrapped("os-set_image_metadata", `"metadata":{"type":"object","additionalProperties":{"type":"string","maxLength":65535}}`, `"metadata"`, true))
 	bodyUnsetImageMetadata = always(wrapped("os-unset_image_metadata", `"key":{"type":"string","minLength":1,"maxLength":255}`, `"key"`, true))
 
-	bodySnapshotCreate = always(wrapped("snapshot", words+`,"volume_id":`+uuid+`,"force":`+flag+`,"metadata":`+metadata, `"volume_id"`, false))
+	bodySnapshotCreate = always(wrapped("snapshot", words+`,"volume_id":`+uuidOrNil+`,"force":`+flag+`,"metadata":`+metadata, `"volume_id"`, false))
 	bodySnapshotUpdate = always(wrapped("snapshot", words, "", true))
 
 	bodyTypeCreate = always(wrapped("volume_type", `"name":{"type":"string","minLength":1,"maxLength":255},"description":`+text255+`,"extra_specs":`+specs+`,"os-volume-type-access:is_public":`+flag, `"name"`, true))
 	bodyTypeUpdate = always(wrapped("volume_type", `"name":{"type":["string","null"],"minLength":1,"maxLength":255},"description":`+text255+`,"is_public":`+flag, "", true))
-	bodyExtraSpecs = always(`{"type":"object","required":["extra_specs"],"properties":{"extra_specs":` + specs + `}}`)
+	bodyExtraSpecs = always(`{"type":"object","required":["extra_specs"],"properties":{"extra_specs":{"allOf":[{"type":"object"},` + specs + `]}}}`)
 	bodyExtraSpec  = always(`{"allOf":[` + specs + `,{"type":"object","minProperties":1,"maxProperties":1}]}`)
 
 	bodyAttachmentCreate = httpapi.Schemas{{JSON: wrapped("attachment", attachmentCreate, `"volume_uuid"`, true)}, {Since: v(54), JSON: wrapped("attachment", attachmentCreate+`,"mode":{"enum":["rw","ro"]}`, `"volume_uuid"`, true)}}

@@ -18,6 +18,9 @@ func (s *server) createSnapshot(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	b := body.Snapshot
+	if b.VolumeID == "" { // null: Cinder looks for it in earnest
+		b.VolumeID = "None"
+	}
 	name, description := b.words()
 	sn, err := s.svc.CreateSnapshot(r.Context(), by(r), volume.SnapshotParams{VolumeID: b.VolumeID, Name: deref(name), Description: deref(description),
 		Force: bool(b.Force) || r.Version.AtLeast(v(66)), Metadata: b.Metadata})
