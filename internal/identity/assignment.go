@@ -285,10 +285,11 @@ type expansion struct {
 	members  map[string][]string // group → users
 	children map[string][]string // project or domain → projects right below
 	rules    []implication
+	private  map[string]bool // roles of domains: they mean what they imply, and never reach a token
 }
 
 func newExpansion(ctx context.Context, tx *db.Tx) (*expansion, error) {
-	x := &expansion{members: map[string][]string{}, children: map[string][]string{}}
+	x := &expansion{members: map[string][]string{}, children: map[string][]string{}, private: map[string]bool{}}
 	var pairs []struct {
 		A string `db:"a"`
 		B string `db:"b"`
@@ -306,17 +307,25 @@ func newExpansion(ctx context.Context, tx *db.Tx) (*expansion, error) {
 	for _, p := range pairs {
 		x.children[p.A] = append(x.children[p.A], p.B)
 	}
+	var private []string
+	if err := tx.Select(ctx, &private, `SELECT id FROM identity_roles WHERE domain_id <> ''`); err != nil {
+		return nil, err
+	}
+	for _, id := range private {
+		x.private[id] = true
+	}
 	var err error
 	x.rules, err = implications(ctx, tx)
 	return x, err
 }
 
-// effective replaces groups by members, inherited assignments by what they mean below, and adds implied roles; each result once.
+// effective replaces groups by members, inherited assignments by what they mean below, and adds implied roles; each result once. Roles of
+// domains are left out, as from tokens.
 func (x *expansion) effective(in []Assignment) []Assignment {
 	var out []Assignment
 	seen := map[Grant]bool{}
 	emit := func(a Assignment) {
-		if !seen[a.Grant] {
+		if !seen[a.Grant] && !x.private[a.RoleID] {
 			seen[a.Grant] = true
 			out = append(out, a)
 		}

@@ -110,14 +110,14 @@ func (s *Service) DeleteRole(ctx context.Context, id string) error {
 	})
 }
 
-// Imply makes prior imply implied; again changes nothing. A domain's role cannot be implied (Keystone).
+// Imply makes prior imply implied; again changes nothing. A global role cannot imply a domain's role, and no role itself (Keystone).
 func (s *Service) Imply(ctx context.Context, priorID, impliedID string) (*Inference, error) {
 	var out *Inference
 	err := s.write(ctx, func(tx *db.Tx) (err error) {
 		if out, err = inference(ctx, tx, priorID, impliedID); err != nil {
 			return err
 		}
-		if out.Implied.DomainID != "" || priorID == impliedID {
+		if out.Prior.DomainID == "" && out.Implied.DomainID != "" || priorID == impliedID {
 			return fault.Forbidden("%s cannot be an implied role of %s.", impliedID, priorID)
 		}
 		_, err = tx.Exec(ctx, `INSERT INTO identity_implied_roles (prior_id, implied_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, priorID, impliedID)

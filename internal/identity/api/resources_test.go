@@ -246,6 +246,18 @@ func TestImpliedRoles(t *testing.T) {
 		require.NotContains(t, c.do(200, "GET", "/v3/roles", nil).names("roles", "id"), own)
 		u := c.create("user", m{"name": "u"})
 		c.do(403, "PUT", "/v3/domains/default/users/"+u+"/roles/"+own, nil)
+
+		second := c.create("role", m{"name": "y", "domain_id": d})
+		c.do(201, "PUT", "/v3/roles/"+own+"/implies/"+second, nil)
+		c.do(201, "PUT", "/v3/roles/"+second+"/implies/"+reader, nil)
+		c.do(403, "PUT", "/v3/roles/"+own+"/implies/"+own, nil)
+		p := c.create("project", m{"name": "p", "domain_id": d})
+		c.do(204, "PUT", "/v3/projects/"+p+"/users/"+u+"/roles/"+own, nil)
+		for query, want := range map[string]string{"": own, "&effective": reader} { // a token has no domain's roles
+			a := c.do(200, "GET", "/v3/role_assignments?user.id="+u+query, nil)
+			require.Len(t, a.at("role_assignments"), 1, query)
+			require.Equal(t, want, a.str("role_assignments.0.role.id"), query)
+		}
 	})
 }
 
