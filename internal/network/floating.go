@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"nephos/internal/db"
 	"nephos/internal/fault"
@@ -296,10 +298,7 @@ func (s *Service) DeleteFloatingIP(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.removePorts(ctx, tx, []Port{{ID: gone[0].OuterPort}}); err != nil {
-			return err
-		}
-		if err := s.quotas.Release(ctx, tx, gone[0].ProjectID, map[string]int64{"floatingip": 1}); err != nil {
+		if err := s.releaseFloating(ctx, tx, gone); err != nil {
 			return err
 		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
@@ -308,6 +307,25 @@ func (s *Service) DeleteFloatingIP(ctx context.Context, id string) error {
 		s.pub.await(ctx, &mark)
 	}
 	return err
+}
+
+// releaseFloating takes away what rows of floating IPs, already deleted, held: their outer ports with the addresses, and quota.
+func (s *Service) releaseFloating(ctx context.Context, tx *db.Tx, gone []FloatingIP) error {
+	outer := make([]Port, len(gone))
+	counted := map[string]int64{}
+	for i, f := range gone {
+		outer[i].ID = f.OuterPort
+		counted[f.ProjectID]++
+	}
+	if _, err := s.removePorts(ctx, tx, outer); err != nil {
+		return err
+	}
+	for _, project := range slices.Sorted(maps.Keys(counted)) {
+		if err := s.quotas.Release(ctx, tx, project, map[string]int64{"floatingip": counted[project]}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // disassociate takes floating IPs off their ports, whoever changes them meanwhile.

@@ -311,7 +311,8 @@ func checkUnshare(ctx context.Context, tx *db.Tx, was, n *Network) error {
 	return nil
 }
 
-// DeleteNetwork removes a network with its subnets; fault.KindConflict while ports other than its own DHCP port are on it.
+// DeleteNetwork removes a network with its subnets and the floating IPs that nothing uses; fault.KindConflict while ports other than its own
+// DHCP port are on it.
 func (s *Service) DeleteNetwork(ctx context.Context, id string) error {
 	var mark mark
 	err := s.write(ctx, func(tx *db.Tx) error {
@@ -320,6 +321,13 @@ func (s *Service) DeleteNetwork(ctx context.Context, id string) error {
 		}
 		n, err := networkByID(ctx, tx, id)
 		if err != nil {
+			return err
+		}
+		var idle []FloatingIP // go along with their network, as in Neutron; those in use hold it, by their ports
+		if err := tx.Select(ctx, &idle, `DELETE FROM floating_ips WHERE network_id = ? AND fixed_port IS NULL RETURNING *`, id); err != nil {
+			return err
+		}
+		if err := s.releaseFloating(ctx, tx, idle); err != nil {
 			return err
 		}
 		var used int

@@ -61,8 +61,8 @@ func (s *server) routes() []httpapi.Route {
 		httpapi.Route{Method: http.MethodGet, Path: "/", Name: "resources", Handler: resources},
 		httpapi.Route{Method: http.MethodGet, Path: "/extensions", Name: "extensions.list", Handler: listExtensions},
 		httpapi.Route{Method: http.MethodGet, Path: "/extensions/{alias}", Name: "extensions.show", Handler: showExtension},
-		httpapi.Route{Method: http.MethodGet, Path: "/agents", Name: "agents.list", Rule: "get_agent", Handler: s.listAgents},
-		httpapi.Route{Method: http.MethodGet, Path: "/agents/{id}", Name: "agents.show", Rule: "get_agent", Handler: s.showAgent},
+		httpapi.Route{Method: http.MethodGet, Path: "/agents", Name: "agents.list", Handler: s.listAgents},
+		httpapi.Route{Method: http.MethodGet, Path: "/agents/{id}", Name: "agents.show", Handler: s.showAgent},
 		httpapi.Route{Method: http.MethodGet, Path: "/availability_zones", Name: "availability_zones.list", Rule: "get_availability_zone", Handler: s.listZones},
 	)
 }
@@ -147,8 +147,16 @@ func (s *server) agents(r *httpapi.Request) ([]map[string]any, error) {
 
 var agentSpec = spec{name: "agent", collection: "agents", attrs: []attr{{name: "id"}, {name: "host"}, {name: "agent_type"}, {name: "binary"}, {name: "alive", kind: kBool}}}
 
+// visibleAgents are all for whom policy lets see them, and none for others: Neutron filters its answers instead of refusing.
+func (s *server) visibleAgents(r *httpapi.Request) ([]map[string]any, error) {
+	if !r.Allowed("get_agent", r.OwnTarget()) {
+		return []map[string]any{}, nil
+	}
+	return s.agents(r)
+}
+
 func (s *server) listAgents(r *httpapi.Request) (any, error) {
-	all, err := s.agents(r)
+	all, err := s.visibleAgents(r)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +166,7 @@ func (s *server) listAgents(r *httpapi.Request) (any, error) {
 }
 
 func (s *server) showAgent(r *httpapi.Request) (any, error) {
-	all, err := s.agents(r)
+	all, err := s.visibleAgents(r)
 	if err != nil {
 		return nil, err
 	}
