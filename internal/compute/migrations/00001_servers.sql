@@ -62,7 +62,7 @@ CREATE TABLE servers (
 );
 CREATE INDEX servers_project ON servers (project_id, created_at) WHERE deleted = FALSE;
 CREATE INDEX servers_host ON servers (host) WHERE deleted = FALSE;
-CREATE INDEX servers_group ON servers (group_id) WHERE deleted = FALSE AND group_id <> '';
+CREATE INDEX servers_group ON servers (group_id) WHERE deleted = FALSE;
 CREATE INDEX servers_updated ON servers (updated_at);
 CREATE INDEX servers_reservation ON servers (reservation_id);
 
@@ -87,7 +87,7 @@ CREATE TABLE block_devices (
   created_at BIGINT NOT NULL
 );
 CREATE INDEX block_devices_server ON block_devices (server_id);
-CREATE INDEX block_devices_volume ON block_devices (volume_id) WHERE volume_id <> '';
+CREATE INDEX block_devices_volume ON block_devices (volume_id);
 
 -- +goose Down
 DROP TABLE block_devices;

@@ -70,8 +70,8 @@ CREATE TABLE ports (
   updated_at BIGINT NOT NULL,
   UNIQUE (network_id, mac)
 );
-CREATE INDEX ports_device ON ports (device_id) WHERE device_id <> '';
-CREATE INDEX ports_host ON ports (host) WHERE host <> '';
+CREATE INDEX ports_device ON ports (device_id);
+CREATE INDEX ports_host ON ports (host);
 CREATE INDEX ports_project ON ports (project_id);
 
 CREATE TABLE ip_allocations (
