@@ -240,7 +240,7 @@ func (c *cloud) built() error {
 		if n == 0 {
 			break
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // the question itself costs the cloud some
 	}
 	if n, err := in("ERROR"); err != nil || n > 0 {
 		return errors.Join(err, fmt.Errorf("%d servers or more in ERROR", n))
