@@ -132,13 +132,13 @@ func (f *face) consoleOutput(r *httpapi.Request) (any, error) {
 	return obj{"output": text}, nil
 }
 
+// lastLines cuts as Nova does: what follows the last newline, be it empty, is a line.
 func lastLines(text string, n int) string {
 	if n == 0 {
 		return ""
 	}
-	body := strings.TrimSuffix(text, "\n")
-	for i, seen := len(body)-1, 0; i >= 0; i-- {
-		if body[i] != '\n' {
+	for i, seen := len(text)-1, 0; i >= 0; i-- {
+		if text[i] != '\n' {
 			continue
 		}
 		if seen++; seen == n {

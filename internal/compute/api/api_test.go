@@ -98,7 +98,8 @@ func TestLifeOfAServer(t *testing.T) {
 		}
 		r = act(`{"os-start":null}`, 409)
 		require.Equal(t, fmt.Sprintf("Cannot 'start' instance %s while it is in vm_state active", id), r.text("conflictingRequest", "message"))
-		require.Equal(t, "three\n", act(`{"os-getConsoleOutput":{"length":1}}`, 200).text("output"))
+		require.Equal(t, "three\n", act(`{"os-getConsoleOutput":{"length":2}}`, 200).text("output"), "Nova counts the empty line after the last newline")
+		require.Equal(t, "", act(`{"os-getConsoleOutput":{"length":1}}`, 200).text("output"))
 		require.Equal(t, "one\ntwo\nthree\n", act(`{"os-getConsoleOutput":{}}`, 200).text("output"))
 		require.Contains(t, act(`{"resize":{"flavorRef":"1"}}`, 501).text("notImplemented", "message"), "left out")
 		require.Contains(t, act(`{"nonsense":null}`, 400).Body, "There is no such action: nonsense")

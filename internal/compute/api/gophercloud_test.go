@@ -94,7 +94,7 @@ func asUser(t *testing.T, w *world, c *gophercloud.ServiceClient, version string
 		require.NoError(t, act())
 		w.settle(s.ID)
 	}
-	text, err := servers.ShowConsoleOutput(ctx, c, s.ID, servers.ShowConsoleOutputOpts{Length: 2}).Extract()
+	text, err := servers.ShowConsoleOutput(ctx, c, s.ID, servers.ShowConsoleOutputOpts{Length: 3}).Extract()
 	require.NoError(t, err)
 	require.Equal(t, "two\nthree\n", text)
 	require.Len(t, all(t, attachinterfaces.List(c, s.ID), attachinterfaces.ExtractInterfaces), 1)

@@ -94,7 +94,7 @@ func New(svc *compute.Service, d Deps) (*httpapi.Service, error) {
 			{Prefix: "/v2", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true},
 			{Prefix: "/v1.1", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true}, // Folsom's alias of /v2
 		},
-		Routes: f.routes(), Root: f.roots(), Ledger: ledger, WrongMethod: http.StatusNotFound, RequestIDs: []string{"X-Compute-Request-Id"},
+		Routes: f.routes(), Root: f.roots(), Ledger: ledger, WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
 	}, nil
 }
 

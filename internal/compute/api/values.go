@@ -49,7 +49,7 @@ func (i *flexInt) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// flexText is a string that may come as a number.
+// flexText is a string that may come as a number or a boolean.
 type flexText string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -57,6 +57,11 @@ func (t *flexText) UnmarshalJSON(data []byte) error {
 	var s string
 	if json.Unmarshal(data, &s) == nil {
 		*t = flexText(s)
+		return nil
+	}
+	var yes bool
+	if json.Unmarshal(data, &yes) == nil {
+		*t = flexText(strconv.FormatBool(yes))
 		return nil
 	}
 	var n json.Number
