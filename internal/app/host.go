@@ -119,7 +119,7 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 	}
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU(),
-		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version}, nil
+		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
 }
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *slog.Logger, l *lifecycle) error {
@@ -135,7 +135,7 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *sl
 		}
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
-			Address: cfg.Listen, Gateway: i == 0, Version: Version}
+			Address: cfg.Listen, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
 		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Simulated: true, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
