@@ -22,6 +22,8 @@ type buildState struct {
 	Host  string   `json:"host"`
 	Epoch int64    `json:"epoch"`
 	Tried []string `json:"tried,omitempty"` // hosts that failed
+	// Volumes says that the server has volumes: a build without skips all that is about them.
+	Volumes bool `json:"volumes,omitempty"`
 }
 
 // declareBuild is the creation of a server after its rows are committed. Normally the first step was done by the creating transaction itself.
@@ -42,12 +44,14 @@ func (c *Conductor) declareBuild() *workflow.Definition[buildState] {
 // this process; whoever goes on after a crash reads it from the rows.
 func (c *Conductor) BeginBuild(ctx context.Context, tx *db.Tx, s *compute.Server, b compute.Build) error {
 	by := workflow.Subject{ID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: b.RequestID}
+	state := buildState{Epoch: s.Epoch, Volumes: slices.ContainsFunc(b.Devices, func(d compute.BlockDevice) bool { return d.VolumeID != "" })}
 	if b.Placed == nil {
-		_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, buildState{Epoch: s.Epoch}, 0)
+		_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, state, 0)
 		return err
 	}
+	state.Host = b.Placed.Host
 	next := c.build.Index("volumes")
-	if !slices.ContainsFunc(b.Devices, func(d compute.BlockDevice) bool { return d.VolumeID != "" }) {
+	if !state.Volumes {
 		next = c.build.Index("spawn")
 		spec, err := makeSpec(s, b.NICs, b.Devices, nil)
 		if err != nil {
@@ -56,7 +60,7 @@ func (c *Conductor) BeginBuild(ctx context.Context, tx *db.Tx, s *compute.Server
 		tx.OnCommit(func() { c.fresh.put(spec) })
 	}
 	e := workflow.Entry{Step: "schedule", Host: b.Placed.Host, Started: b.Placed.Started, Finished: b.Placed.Finished, Detail: b.Placed.Explain}
-	_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, buildState{Host: b.Placed.Host, Epoch: s.Epoch}, next, e)
+	_, err := workflow.Begin(ctx, tx, c.Engine, c.build, by, state, next, e)
 	return err
 }
 
@@ -96,7 +100,7 @@ func (c *Conductor) claimHost(ctx context.Context, tx *db.Tx, r *workflow.Run[bu
 			return err
 		}
 		r.OnHost(choice.Host)
-		r.State = buildState{Host: choice.Host, Epoch: s.Epoch + 1, Tried: r.State.Tried}
+		r.State.Host, r.State.Epoch = choice.Host, s.Epoch+1
 		return c.Networks.Rebind(ctx, tx, s.ID, choice.Host)
 	}
 }
@@ -140,12 +144,15 @@ func (c *Conductor) releaseHost(ctx context.Context, tx *db.Tx, r *workflow.Run[
 	}
 	host := r.State.Host
 	r.OnHost(host)
-	r.State = buildState{Epoch: r.State.Epoch, Tried: append(slices.Clone(r.State.Tried), host)}
+	r.State.Host, r.State.Tried = "", append(slices.Clone(r.State.Tried), host)
 	return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `host = ?, task_state = ?`, "", compute.Scheduling)
 }
 
 // makeVolumes makes the bytes of the volumes that the request asked to be created, on the chosen host.
 func (c *Conductor) makeVolumes(ctx context.Context, r *workflow.Run[buildState]) error {
+	if !r.State.Volumes {
+		return nil
+	}
 	r.OnHost(r.State.Host)
 	var devices []compute.BlockDevice
 	err := c.DB.Read(ctx, func(tx *db.Tx) (err error) {
@@ -232,6 +239,9 @@ func (c *Conductor) activate(ctx context.Context, tx *db.Tx, r *workflow.Run[bui
 		return err
 	}
 	c.Hosts.Built(tx, r.State.Host, r.Subject)
+	if !r.State.Volumes {
+		return nil
+	}
 	return c.volumesAttached(ctx, tx, r.Subject, r.State.Host)
 }
 
