@@ -142,11 +142,12 @@ func (f *face) subject(r *httpapi.Request) (*identity.Token, error) {
 	return f.svc.Subject(r.Context(), token, is(flag(r, "allow_expired")) && (r.Creds.IsAdmin() || r.Creds.HasRole("service")))
 }
 
-// subjectTarget is whose token it is; nobody's if it is not valid, so that only who may see all learns that.
+// subjectTarget is whose token it is. One that is not valid is anybody's: the handler answers 404, as Keystone, which looks a token up before
+// it asks the policy (a client that has revoked its token asks whether it is gone).
 func (f *face) subjectTarget(r *httpapi.Request) policy.Target {
 	t, err := f.subject(r)
 	if err != nil {
-		return policy.Target{}
+		return policy.Target{"user_id": r.Creds.UserID}
 	}
 	return policy.Target{"user_id": t.UserID}
 }
