@@ -35,7 +35,7 @@ func (d *Driver) boot(g hypervisor.Guest, old *record, why string) *record {
 	r.fill(g)
 	d.nextPID++
 	r.Power, r.PID, r.Why, r.State = hostapi.PowerRunning, d.nextPID, why, ""
-	r.print("fake guest " + g.ID + " " + why + "\nno kernel, no system: this host simulates\n")
+	r.print("fake guest " + g.ID + " " + why + "\nno kernel, no system: this host simulates\nready\n")
 	return r
 }
 
