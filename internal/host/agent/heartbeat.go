@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -15,15 +16,17 @@ const replyTime = 4 * time.Second
 
 // loop sends heartbeats, at once when a guest changes its power by itself, until ctx ends.
 func (a *Agent) loop(ctx context.Context) {
-	tick := time.NewTicker(cmp.Or(a.cfg.Every, hostapi.HeartbeatEvery))
-	defer tick.Stop()
+	every := cmp.Or(a.cfg.Every, hostapi.HeartbeatEvery)
+	next := time.NewTimer(rand.N(every)) // hosts that start together do not report together
+	defer next.Stop()
 	events := a.cfg.Driver.Events()
 	a.heartbeat(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
+			next.Reset(every)
 		case <-a.beat:
 		case e, ok := <-events:
 			if !ok {
