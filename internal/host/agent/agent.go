@@ -82,7 +82,6 @@ type Agent struct {
 
 	applied atomic.Int64 // revision of the controller's document in force
 	seq     atomic.Int64
-	beat    chan struct{} // asks for a heartbeat now; capacity 1
 
 	leaving   sync.WaitGroup  // letGo under way; Run waits for them
 	leavingMu sync.Mutex      // guards leavingID
@@ -96,7 +95,7 @@ type grave struct {
 
 // New makes the agent; Open must come next.
 func New(cfg Config) *Agent {
-	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, beat: make(chan struct{}, 1), leavingID: map[string]bool{}}
+	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, leavingID: map[string]bool{}}
 	if cfg.Parallel > 0 {
 		a.slots = make(chan struct{}, cfg.Parallel)
 	}

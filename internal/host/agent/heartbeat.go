@@ -27,7 +27,6 @@ func (a *Agent) loop(ctx context.Context) {
 			return
 		case <-next.C:
 			next.Reset(every)
-		case <-a.beat:
 		case e, ok := <-events:
 			if !ok {
 				events = nil
