@@ -129,7 +129,7 @@ func (f *face) createServer(r *httpapi.Request) (any, error) {
 func (f *face) createRequest(r *httpapi.Request, b *createBody) (req compute.CreateRequest, err error) {
 	x := &b.Server
 	req = compute.CreateRequest{RequestID: r.ID, Hostname: x.Hostname, FlavorID: lastPart(string(x.FlavorRef)), KeyName: x.KeyName, UserData: x.UserData, Metadata: x.Metadata,
-		ConfigDrive: bool(x.ConfigDrive), Min: 1, Zone: x.Zone, AdminPass: x.AdminPass, AccessIPv4: x.AccessIPv4, AccessIPv6: x.AccessIPv6, DiskConfig: x.DiskConfig}
+		ConfigDrive: bool(x.ConfigDrive), Min: 1, Zone: x.Zone, AdminPass: x.AdminPass, AccessIPv4: x.AccessIPv4, AccessIPv6: shortest(x.AccessIPv6), DiskConfig: x.DiskConfig}
 	if req.Name, err = name(r, "name", x.Name); err != nil {
 		return req, err
 	}

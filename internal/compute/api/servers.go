@@ -99,6 +99,9 @@ func (f *face) updateServer(r *httpapi.Request) (any, error) {
 	if err := r.Decode(&b); err != nil {
 		return nil, err
 	}
+	if b.Server.AccessIPv6 != nil {
+		*b.Server.AccessIPv6 = shortest(*b.Server.AccessIPv6)
+	}
 	c := compute.Change{AccessIPv4: b.Server.AccessIPv4, AccessIPv6: b.Server.AccessIPv6, DiskConfig: b.Server.DiskConfig}
 	if n := b.Server.Name; n != nil {
 		clean, err := name(r, "name", *n)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,14 @@ func (t *flexText) UnmarshalJSON(data []byte) error {
 	}
 	*t = flexText(n.String())
 	return nil
+}
+
+// shortest is an IPv6 address in its canonical form (RFC 5952), in which Nova keeps accessIPv6; what is none stays as it is.
+func shortest(addr string) string {
+	if a, err := netip.ParseAddr(addr); err == nil {
+		return a.String()
+	}
+	return addr
 }
 
 // lastPart is the id in a reference that may be a URL.
