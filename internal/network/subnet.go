@@ -59,11 +59,11 @@ type SubnetPatch struct {
 	HostRoutes  Opt[[]Route]  `json:"host_routes"`
 }
 
-// Subnets lists.
+// Subnets lists. An external network is everyone's to see, its subnets only where it is shared too (Neutron).
 func (s *Service) Subnets(ctx context.Context, sc Scope, q Query) (out []SubnetView, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		rows, err := selectAll[Subnet](ctx, tx, "subnets", q.filter(sc,
-			"project_id = ? OR network_id IN (SELECT id FROM networks WHERE shared = TRUE OR external = TRUE OR project_id = ?)"))
+			"project_id = ? OR network_id IN (SELECT id FROM networks WHERE shared = TRUE OR project_id = ?)"))
 		if err != nil {
 			return err
 		}

@@ -468,6 +468,8 @@ func TestRouterAndFloatingIP(t *testing.T) {
 		outer := c.want(201, "admin", "POST", "/v2.0/networks", m{"network": m{"name": "outer", "router:external": true}})
 		opath := "/v2.0/networks/" + outer["id"].(string)
 		c.want(201, "admin", "POST", "/v2.0/subnets", m{"subnet": m{"network_id": outer["id"], "ip_version": 4, "cidr": "198.51.100.0/29"}})
+		require.Empty(t, c.list("demo", "/v2.0/subnets?network_id="+outer["id"].(string), "subnets"))
+		require.Len(t, c.list("admin", "/v2.0/subnets?network_id="+outer["id"].(string), "subnets"), 1)
 		idle := c.want(201, "demo", "POST", "/v2.0/floatingips", m{"floatingip": m{"floating_network_id": outer["id"]}})
 		held := c.want(201, "admin", "POST", "/v2.0/routers", m{"router": m{"external_gateway_info": m{"network_id": outer["id"]}}})
 		c.refused(409, "NetworkInUse", "", "admin", "DELETE", opath, nil)
