@@ -463,22 +463,29 @@ func (r *Rule) setMatch(p *RulePatch) error {
 	return nil
 }
 
+// checkPorts has Neutron's order and words: each number by itself, then what the protocol makes of the pair.
 func (r *Rule) checkPorts() error {
 	if r.PortMin == nil && r.PortMax == nil {
 		return nil
+	}
+	for _, v := range []*int{r.PortMin, r.PortMax} {
+		if v != nil && (*v < 0 || *v > 65535) {
+			return fault.Invalid("port_range_min", "Invalid value for port %d", *v).WithType("SecurityGroupInvalidPortValue")
+		}
 	}
 	switch r.Protocol {
 	case "tcp", "udp", "sctp", "dccp", "udplite", "6", "17", "132", "33", "136":
 		if r.PortMin == nil || r.PortMax == nil || *r.PortMin > *r.PortMax {
 			return fault.Invalid("port_range_min", "For TCP/UDP protocols, port_range_min must be <= port_range_max").WithType("SecurityGroupInvalidPortRange")
 		}
-		if *r.PortMin < 1 || *r.PortMax > 65535 {
-			return fault.Invalid("port_range_min", "Invalid port value %d-%d: ports are 1 to 65535", *r.PortMin, *r.PortMax).WithType("SecurityGroupInvalidPortValue")
+		if *r.PortMin == 0 {
+			return fault.Invalid("port_range_min", "Invalid value for port 0").WithType("SecurityGroupInvalidPortValue")
 		}
 	case "icmp", "icmpv6", "ipv6-icmp", "1", "58":
-		for _, v := range []*int{r.PortMin, r.PortMax} {
-			if v != nil && (*v < 0 || *v > 255) {
-				return fault.Invalid("port_range_min", "Invalid value for ICMP type or code %d. It must be 0 to 255.", *v).WithType("SecurityGroupInvalidIcmpValue")
+		for i, v := range []*int{r.PortMin, r.PortMax} {
+			if v != nil && *v > 255 {
+				field := [...]string{"type (port-range-min)", "code (port-range-max)"}[i]
+				return fault.Invalid("port_range_min", "Invalid value for ICMP %s %d. It must be 0 to 255.", field, *v).WithType("SecurityGroupInvalidIcmpValue")
 			}
 		}
 		if r.PortMin == nil {

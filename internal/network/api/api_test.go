@@ -408,6 +408,20 @@ func TestSecurityGroups(t *testing.T) {
 		require.Equal(t, "10.0.0.1/8", r["remote_ip_prefix"])
 		c.refused(409, "SecurityGroupRuleExists", r["id"].(string), "demo", "POST", "/v2.0/security-group-rules", rule(m{"remote_ip_prefix": "10.0.0.1/8"}))
 		c.refused(400, "SecurityGroupInvalidPortRange", "", "demo", "POST", "/v2.0/security-group-rules", rule(m{"port_range_min": 90}))
+		for _, x := range []struct {
+			protocol  string
+			low, up   any
+			typ, says string
+		}{
+			{"tcp", -16, 80, "SecurityGroupInvalidPortValue", "Invalid value for port -16"}, {"tcp", 80, 65536, "SecurityGroupInvalidPortValue", "Invalid value for port 65536"},
+			{"udp", 0, 80, "SecurityGroupInvalidPortValue", "Invalid value for port 0"}, {"tcp", nil, 6, "SecurityGroupInvalidPortRange", "port_range_min must be <= port_range_max"},
+			{"icmp", 1, 256, "SecurityGroupInvalidIcmpValue", "Invalid value for ICMP code"}, {"icmp", 300, 1, "SecurityGroupInvalidIcmpValue", "Invalid value for ICMP type"},
+			{"icmp", -1, 25, "SecurityGroupInvalidPortValue", "Invalid value"}, {"icmp", nil, 6, "SecurityGroupMissingIcmpType", "ICMP type (port-range-min) is missing"},
+		} {
+			c.refused(400, x.typ, x.says, "demo", "POST", "/v2.0/security-group-rules", rule(m{"protocol": x.protocol, "port_range_min": x.low, "port_range_max": x.up}))
+		}
+		c.refused(404, "SecurityGroupNotFound", "no-id", "demo", "POST", "/v2.0/security-group-rules", rule(m{"remote_group_id": "no-id"}))
+		c.refused(404, "SecurityGroupNotFound", "no-id", "demo", "POST", "/v2.0/security-group-rules", rule(m{"security_group_id": "no-id"}))
 		c.refused(400, "SecurityGroupProtocolRequiredWithPorts", "", "demo", "POST", "/v2.0/security-group-rules", rule(m{"protocol": nil}))
 		c.refused(400, "SecurityGroupRuleParameterConflict", "", "demo", "POST", "/v2.0/security-group-rules", rule(m{"remote_ip_prefix": "2001:db8::/64"}))
 		c.refused(400, "SecurityGroupMultipleRemoteIPPrefixes", "", "demo", "POST", "/v2.0/security-group-rules", rule(m{"remote_ip_prefix": "10.0.0.0/8", "remote_group_id": gid}))

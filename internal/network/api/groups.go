@@ -21,11 +21,11 @@ var ruleSpec = spec{
 	name: "security_group_rule", collection: "security_group_rules", path: "security-group-rules", missing: "SecurityGroupRuleNotFound", label: "Security group rule",
 	push: []string{"id", "project_id"},
 	attrs: append(standard(false), []attr{
-		{name: "security_group_id", kind: kUUID, set: post, required: true},
+		{name: "security_group_id", set: post, required: true},
 		{name: "direction", set: post, required: true, enum: []string{"ingress", "egress"}},
 		{name: "ethertype", set: post, enum: []string{"IPv4", "IPv6"}}, {name: "protocol", set: post, null: true},
 		{name: "port_range_min", kind: kInt, set: post, null: true}, {name: "port_range_max", kind: kInt, set: post, null: true},
-		{name: "remote_ip_prefix", kind: kCIDR, set: post, null: true}, {name: "remote_group_id", kind: kUUID, set: post, null: true},
+		{name: "remote_ip_prefix", kind: kCIDR, set: post, null: true}, {name: "remote_group_id", set: post, null: true},
 		{name: "remote_address_group_id", set: post, null: true, check: func(v any) error {
 			if v == nil {
 				return nil
