@@ -280,21 +280,35 @@ func TestDeleteDuringBuild(t *testing.T) {
 	})
 }
 
+// built waits until no server is in the making, asking rarely: the question must not be what is measured.
+func (x *cloud) built(b *testing.B) {
+	b.Helper()
+	ctx := context.Background()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		var n int
+		require.NoError(b, x.db.Read(ctx, func(tx *db.Tx) error {
+			return tx.Get(ctx, &n, `SELECT COUNT(*) FROM workflows WHERE status IN ('running', 'undoing')`)
+		}))
+		if n == 0 {
+			return
+		}
+	}
+}
+
 func BenchmarkMultiCreate(b *testing.B) {
+	const each = 1000
 	x := newCloud(b, "", b.TempDir(), 1000)
 	x.unlimited(b)
 	ctx := context.Background()
 	b.ResetTimer()
 	for i := 0; i < b.N; i++ {
-		made, err := x.compute.Create(ctx, x.creds, x.request(fmt.Sprintf("b%d", i), 100))
+		_, err := x.compute.Create(ctx, x.creds, x.request(fmt.Sprintf("b%d", i), each))
 		require.NoError(b, err)
-		x.settled(b, ids(made.Servers)...)
+		x.built(b)
 	}
-	b.ReportMetric(float64(100*b.N)/b.Elapsed().Seconds(), "servers/s")
-}
-
-func openBytes(s string) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(s)), nil }
+	b.ReportMetric(each*float64(b.N)/b.Elapsed().Seconds(), "servers/s")
 }
 
 func BenchmarkSingleCreate8(b *testing.B) {
@@ -302,28 +316,24 @@ func BenchmarkSingleCreate8(b *testing.B) {
 	x.unlimited(b)
 	ctx := context.Background()
 	b.ResetTimer()
-	made := make(chan string, b.N)
 	var wg sync.WaitGroup
 	var n atomic.Int64
 	for range 8 {
 		wg.Go(func() {
 			for n.Add(1) <= int64(b.N) {
-				m, err := x.compute.Create(ctx, x.creds, x.request("s", 1))
-				if err != nil {
+				if _, err := x.compute.Create(ctx, x.creds, x.request("s", 1)); err != nil {
 					b.Error(err)
 					return
 				}
-				made <- m.Servers[0].ID
 			}
 		})
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "accepted/s")
-	close(made)
-	var all []string
-	for id := range made {
-		all = append(all, id)
-	}
-	x.settled(b, all...)
+	x.built(b)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "active/s")
+}
+
+func openBytes(s string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(s)), nil }
 }
