@@ -51,7 +51,6 @@ type Config struct {
 	LazyDelay   time.Duration // coalescing of remote group member changes; 0: 1 s
 	Zone        string        // the availability zone shown for networks and routers; empty: nova
 	HostTimeout time.Duration // without a heartbeat for so long a host is gone for routers; 0: 15 s
-	ZoneOf      func(host string) string
 }
 
 // Peer is one host's tunnel end.

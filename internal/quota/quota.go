@@ -158,6 +158,13 @@ func (s *Service) DefaultLimits(ctx context.Context, tx *db.Tx, resources []stri
 	return s.Limits(ctx, tx, classProject, resources)
 }
 
+// Projects lists the projects that have a limit of their own on one of the resources.
+func (s *Service) Projects(ctx context.Context, tx *db.Tx, resources []string) ([]string, error) {
+	var out []string
+	err := tx.Select(ctx, &out, `SELECT DISTINCT project_id FROM quota_limits WHERE project_id <> ? AND user_id = '' AND resource IN (?) ORDER BY project_id`, classProject, resources)
+	return out, err
+}
+
 // SetLimit sets a project's own limit. Holding it against the usage is the caller's rule (Nova refuses a limit below usage without force).
 func (s *Service) SetLimit(ctx context.Context, tx *db.Tx, projectID, resource string, limit int64) error {
 	if limit < Unlimited {

@@ -17,6 +17,8 @@ type Quotas interface {
 	SetLimit(ctx context.Context, tx *db.Tx, projectID, resource string, limit int64) error
 	Reset(ctx context.Context, tx *db.Tx, projectID string, resources []string) error
 	Usage(ctx context.Context, tx *db.Tx, projectID string) (map[string]int64, error)
+	// Projects lists those that have a limit of their own on one of the resources.
+	Projects(ctx context.Context, tx *db.Tx, resources []string) ([]string, error)
 }
 
 // counted are the resources with a quota, in Neutron's order.
@@ -31,9 +33,7 @@ func (s *server) quotaRoutes() []httpapi.Route {
 		return map[string]any{"tenant": map[string]any{"tenant_id": r.Creds.ProjectID, "project_id": r.Creds.ProjectID}}, nil
 	}
 	return []httpapi.Route{
-		{Method: http.MethodGet, Path: "/quotas", Name: "quotas.list", Rule: "list_quota", Handler: func(r *httpapi.Request) (any, error) {
-			return map[string]any{"quotas": []any{}}, nil
-		}},
+		{Method: http.MethodGet, Path: "/quotas", Name: "quotas.list", Rule: "list_quota", Handler: s.listQuotas},
 		{Method: http.MethodGet, Path: "/quotas/tenant", Name: "quotas.tenant", Handler: project},
 		{Method: http.MethodGet, Path: "/quotas/project", Name: "quotas.project", Handler: project},
 		{Method: http.MethodGet, Path: "/quotas/{project}", Name: "quotas.show", Rule: "get_quota", Target: own, Handler: mine(s.showQuota)},
@@ -42,6 +42,30 @@ func (s *server) quotaRoutes() []httpapi.Route {
 		{Method: http.MethodPut, Path: "/quotas/{project}", Name: "quotas.update", Rule: "update_quota", Handler: mine(s.updateQuota)},
 		{Method: http.MethodDelete, Path: "/quotas/{project}", Name: "quotas.delete", Rule: "delete_quota", Status: http.StatusNoContent, Handler: mine(s.deleteQuota)},
 	}
+}
+
+// listQuotas shows the projects with limits of their own; all others have the defaults.
+func (s *server) listQuotas(r *httpapi.Request) (any, error) {
+	out := []any{}
+	err := s.DB.Read(r.Context(), func(tx *db.Tx) error {
+		projects, err := s.Quotas.Projects(r.Context(), tx, counted)
+		if err != nil {
+			return err
+		}
+		for _, p := range projects {
+			limits, err := s.Quotas.Limits(r.Context(), tx, p, counted)
+			if err != nil {
+				return err
+			}
+			one := map[string]any{"project_id": p, "tenant_id": p}
+			for resource, limit := range limits {
+				one[resource] = limit
+			}
+			out = append(out, one)
+		}
+		return nil
+	})
+	return map[string]any{"quotas": out}, err
 }
 
 func (s *server) showQuota(r *httpapi.Request, project string) (out any, err error) {
