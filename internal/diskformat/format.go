@@ -89,6 +89,18 @@ func Check(declared string, found Info) error {
 	return nil
 }
 
+// Accept says whether content may be stored under the declared disk_format by somebody who never opens it: an image service. It is Check, but for formats that no
+// host opens under that name (all but raw, its like, and qcow2) bytes that carry no header of any format pass too, as they do in Glance:
+// clients register such things, and the host's own Check keeps them from ever being opened. A partition table or another format's
+// header is a positive finding and is refused. Decision 0007.
+func Accept(declared string, found Info) error {
+	name := strings.ToLower(declared)
+	if found.Format == RAW && found.Partitions == "" && known(name) && Format(name) != QCOW2 {
+		return nil
+	}
+	return Check(declared, found)
+}
+
 func known(name string) bool {
 	switch Format(name) {
 	case QCOW2, VMDK, VHD, VHDX, VDI, ISO, PLOOP:

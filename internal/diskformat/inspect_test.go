@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"nephos/internal/fault"
 )
 
@@ -279,4 +281,20 @@ func FuzzInspect(f *testing.F) {
 		vhdxMetadata(w, &i)
 		vmdkDescriptor(b, &i)
 	})
+}
+
+func TestAcceptTakesTheUnrecognisedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	noise := Info{Format: RAW}
+	for _, declared := range []string{"vhd", "vhdx", "vmdk", "vdi", "iso", "ploop", "raw", "ami", "aki", "ari"} {
+		require.NoError(t, Accept(declared, noise), declared)
+	}
+	require.Error(t, Accept("qcow2", noise), "a host opens qcow2 by its name")
+	require.Error(t, Accept("tar", noise))
+	for _, declared := range []string{"vhd", "vhdx", "vmdk", "vdi", "ploop", "iso"} {
+		require.Error(t, Check(declared, noise), "a host opens only what it recognises")
+		require.Error(t, Accept(declared, Info{Format: RAW, Partitions: "gpt"}), declared)
+		require.Error(t, Accept(declared, Info{Format: QCOW2}), declared)
+		require.Error(t, Accept(declared, Info{Format: Format(declared), BackingFile: "/etc/passwd"}), declared)
+	}
 }

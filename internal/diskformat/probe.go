@@ -28,6 +28,10 @@ func probe(w window) Info {
 	return info
 }
 
+// MaxVirtualBytes bounds what a header may claim as the size of the disk: 1 PiB. A few compressed kilobytes that unfold to more are an attack on whoever
+// copies them, not a disk.
+const MaxVirtualBytes = 1 << 50
+
 func magic(w window, off int64, s string) bool { return bytes.Equal(w.at(off, len(s)), []byte(s)) }
 
 // spoil notes the first reason why the header is not to be trusted.
@@ -43,7 +47,7 @@ func (i *Info) virtual(n uint64) {
 		i.spoil("the virtual size is zero")
 		return
 	}
-	if n > math.MaxInt64/2 {
+	if n > MaxVirtualBytes {
 		i.spoil("a virtual size of %d bytes is impossible", n)
 		return
 	}

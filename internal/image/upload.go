@@ -219,7 +219,7 @@ func (i *Image) early(info diskformat.Info) error {
 		return nil
 	}
 	info.Problem = ""
-	return diskformat.Check(i.DiskFormat, info)
+	return diskformat.Accept(i.DiskFormat, info)
 }
 
 // inspectPart looks into the sealed part, or, where an earlier import died after publishing, into the published bytes.
@@ -239,7 +239,7 @@ func (s *Service) inspectPart(ctx context.Context, img Image) (diskformat.Info, 
 	if err != nil {
 		return info, err
 	}
-	return info, diskformat.Check(img.DiskFormat, info)
+	return info, diskformat.Accept(img.DiskFormat, info)
 }
 
 // settle changes the row if it still belongs to the upload. If it does not, the image was deleted meanwhile (or taken back): the bytes go, and
