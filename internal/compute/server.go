@@ -7,42 +7,6 @@ import (
 	"nephos/internal/hostapi"
 )
 
-// VMState is what a server is (Nova's vm_state).
-type VMState string
-
-// The states that exist here; their meaning and moves are Nova's (shared facts: states.md §6).
-const (
-	Building  VMState = "building"
-	Active    VMState = "active"
-	Stopped   VMState = "stopped"
-	Paused    VMState = "paused"
-	Suspended VMState = "suspended"
-	Errored   VMState = "error"
-	Deleted   VMState = "deleted"
-)
-
-// TaskState is what is being done to a server (Nova's task_state); None while nothing is.
-type TaskState string
-
-// The task states that are stored. While a host builds, the finer ones (networking, block_device_mapping, spawning) come from the host's
-// progress messages and are shown in place of Scheduling's successor, None: see Hosts.Task.
-const (
-	None           TaskState = ""
-	Scheduling     TaskState = "scheduling"
-	Networking     TaskState = "networking"
-	MappingDevices TaskState = "block_device_mapping"
-	Spawning       TaskState = "spawning"
-	PoweringOff    TaskState = "powering-off"
-	PoweringOn     TaskState = "powering-on"
-	Rebooting      TaskState = "rebooting"
-	RebootingHard  TaskState = "rebooting_hard"
-	Pausing        TaskState = "pausing"
-	Unpausing      TaskState = "unpausing"
-	Suspending     TaskState = "suspending"
-	Resuming       TaskState = "resuming"
-	Deleting       TaskState = "deleting"
-)
-
 // Flavor is a flavor as it was when the server was made, or the row itself.
 type Flavor struct {
 	ID           string            `json:"id"`
@@ -153,45 +117,6 @@ type BlockDevice struct {
 	DeleteOnTermination bool    `db:"delete_on_termination"`
 	CreatedVolume       bool    `db:"created_volume"` // the volume was made for this server
 	Created             db.Time `db:"created_at"`
-}
-
-// Status is what the API shows (compute.md §6).
-func (s *Server) Status() string {
-	switch s.VMState {
-	case Active:
-		switch s.TaskState {
-		case Rebooting:
-			return "REBOOT"
-		case RebootingHard:
-			return "HARD_REBOOT"
-		}
-		return "ACTIVE"
-	case Building:
-		return "BUILD"
-	case Stopped:
-		if s.TaskState == RebootingHard {
-			return "HARD_REBOOT"
-		}
-		return "SHUTOFF"
-	case Paused:
-		return "PAUSED"
-	case Suspended:
-		return "SUSPENDED"
-	case Errored:
-		return "ERROR"
-	case Deleted:
-		return "DELETED"
-	}
-	return "UNKNOWN"
-}
-
-// StatusStates maps a status filter to the vm_states it selects; ok is false for a word that is no status.
-func StatusStates(status string) (states []VMState, ok bool) {
-	all := map[string][]VMState{"ACTIVE": {Active}, "BUILD": {Building}, "SHUTOFF": {Stopped}, "PAUSED": {Paused}, "SUSPENDED": {Suspended}, "ERROR": {Errored},
-		"DELETED": {Deleted}, "REBOOT": {Active}, "HARD_REBOOT": {Active, Stopped}, "PASSWORD": {}, "REBUILD": {}, "RESIZE": {}, "VERIFY_RESIZE": {}, "REVERT_RESIZE": {}, "MIGRATING": {},
-		"RESCUE": {}, "SHELVED": {}, "SHELVED_OFFLOADED": {}, "SOFT_DELETED": {}, "UNKNOWN": {}}
-	states, ok = all[status]
-	return states, ok
 }
 
 // VolumeBooted says that the root disk is a volume.

@@ -237,12 +237,11 @@ func filterSort(r *httpapi.Request, _ url.Values, out *compute.ServerFilter) err
 
 // filterStates maps statuses to states. An unknown status matches nothing, and is refused from 2.38 on.
 func filterStates(r *httpapi.Request, q url.Values, out *compute.ServerFilter) (none bool, err error) {
-	tasked := map[string]compute.TaskState{"REBOOT": compute.Rebooting, "HARD_REBOOT": compute.RebootingHard}
 	whole := false
 	statuses := q["status"]
 	for _, s := range statuses {
 		s = strings.ToUpper(s)
-		states, ok := compute.StatusStates(s)
+		states, tasks, ok := compute.StatusStates(s)
 		if !ok && r.Version.AtLeast(v(38)) {
 			return false, fault.Invalid("status", "Invalid status value")
 		}
@@ -255,8 +254,8 @@ func filterStates(r *httpapi.Request, q url.Values, out *compute.ServerFilter) (
 			}
 		}
 		out.States = append(out.States, states...)
-		if t, ok := tasked[s]; ok {
-			out.Tasks = append(out.Tasks, t)
+		if len(tasks) > 0 {
+			out.Tasks = append(out.Tasks, tasks...)
 		} else if len(states) > 0 {
 			whole = true
 		}
