@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -23,6 +22,7 @@ import (
 	fakehv "nephos/internal/host/hypervisor/fake"
 	"nephos/internal/host/hypervisor/qemu"
 	"nephos/internal/host/imagecache"
+	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 	"nephos/internal/metadata"
 )
@@ -123,20 +123,25 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 }
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *slog.Logger, l *lifecycle) error {
+	if cfg.FakeHosts == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(cfg.Path("fake"), 0o711); err != nil {
+		return err
+	}
+	records, err := simlog.Open(cfg.Path("fake", "hosts.log"))
+	if err != nil {
+		return fmt.Errorf("records of the simulated hosts: %w", err)
+	}
+	l.onStop("records of the simulated hosts", func() { records.Close() })
 	for i := range cfg.FakeHosts {
 		name := fakeName(cfg, i)
 		dir := cfg.Path("fake", name)
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return err
-		}
-		drv, err := fakehv.New(fakehv.Config{State: filepath.Join(dir, "guests")})
-		if err != nil {
-			return err
-		}
+		drv := fakehv.New(fakehv.Config{Records: records.Table(name + "/guest")})
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
 			Address: cfg.Listen, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
-		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Simulated: true, Log: log.With("host", name)})
+		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Simulated: records, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
 		}

@@ -57,7 +57,9 @@ func (s *Service) Bootstrap(ctx context.Context, adminProjectID string) error {
 		if err != nil {
 			return err
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		return s.markOnCommit(ctx, tx, &mark, []string{r.Host})
 	})
 	return err

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -89,5 +90,10 @@ func (c *cache) putDefaultGroup(p, id string, gen uint64) {
 	keep(c, c.defaultMap, p, id, gen)
 }
 
-// changedOnCommit empties the cache after the commit.
-func (s *Service) changedOnCommit(tx *db.Tx) { tx.OnCommit(s.cache.clear) }
+// topologyChanged says that a network, subnet, group or rule changes with tx: it moves that part of the clock, by which documents know what they may share, and
+// empties the cache after the commit.
+func (s *Service) topologyChanged(ctx context.Context, tx *db.Tx) error {
+	tx.OnCommit(s.cache.clear)
+	_, err := tx.Exec(ctx, `UPDATE network_clock SET value = value + 1 WHERE shard = ?`, topologyShard)
+	return err
+}

@@ -20,6 +20,7 @@
 //
 // network_clock is a counter in a few shards (a single row would make all transactions of a PostgreSQL server wait for one another);
 // every committing change adds one to some shard, and the sum, read in the same snapshot as the document, is the document's revision.
+// Shard -1 moves only with networks, subnets, groups and rules: by it documents know what of these they may share without reading it again.
 // After a commit the Publisher marks hosts dirty in memory. A crash loses the marks: a host whose agent reports an older revision than the
 // clock's, to a controller that has not yet sent it anything, gets a fresh document.
 //

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"nephos/internal/db"
 	"nephos/internal/hostapi"
@@ -13,7 +14,7 @@ import (
 // Document is the whole desired networking of a host, read in one snapshot with its revision.
 func (s *Service) Document(ctx context.Context, host string) (doc hostapi.NetworkDocument, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
-		doc, err = s.document(ctx, tx, host, readMembers)
+		doc, err = s.document(ctx, tx, host, &sharing{}, readMembers)
 		return err
 	})
 	return doc, err
@@ -36,12 +37,65 @@ func readMembers(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string]
 	return out, err
 }
 
-func (s *Service) document(ctx context.Context, tx *db.Tx, host string, read memberReader) (hostapi.NetworkDocument, error) {
+// sharing is what documents have in common while no network, subnet, group or rule changes. What it gives is shared and never changed.
+type sharing struct {
+	mu       sync.Mutex // guards what follows; never held across SQL
+	topology int64
+	nets     map[string]*netInfo
+	groups   map[string]groupRules
+}
+
+// groupRules is a group without its members, and the groups that its rules name.
+type groupRules struct {
+	spec   hostapi.SecurityGroupSpec
+	remote []string
+}
+
+// at empties what is of another topology than the caller's snapshot.
+func (h *sharing) at(topology int64) {
+	if h.nets == nil || h.topology != topology {
+		h.topology, h.nets, h.groups = topology, map[string]*netInfo{}, map[string]groupRules{}
+	}
+}
+
+// shared gives the values of keys, from the map that pick chooses where it has them and from read, all at once, where not. What does not exist is left out.
+func shared[V any](h *sharing, topology int64, keys []string, pick func(*sharing) map[string]V, read func(missing []string) (map[string]V, error)) (map[string]V, error) {
+	out := make(map[string]V, len(keys))
+	var missing []string
+	h.mu.Lock()
+	h.at(topology)
+	m := pick(h)
+	for _, k := range keys {
+		if v, ok := m[k]; ok {
+			out[k] = v
+		} else {
+			missing = append(missing, k)
+		}
+	}
+	h.mu.Unlock()
+	if len(missing) == 0 {
+		return out, nil
+	}
+	got, err := read(missing)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(out, got)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.topology == topology { // else somebody with another snapshot has begun anew
+		maps.Copy(pick(h), got)
+	}
+	return out, nil
+}
+
+func (s *Service) document(ctx context.Context, tx *db.Tx, host string, h *sharing, read memberReader) (hostapi.NetworkDocument, error) {
 	doc := hostapi.NetworkDocument{Networks: []hostapi.NetworkSpec{}, Ports: []hostapi.PortSpec{}, SecurityGroups: []hostapi.SecurityGroupSpec{}, Routers: []hostapi.RouterSpec{}}
-	var err error
-	if doc.Revision, err = now(ctx, tx); err != nil {
+	at, err := clocks(ctx, tx)
+	if err != nil {
 		return doc, err
 	}
+	doc.Revision = at.Revision
 	var rows []Port
 	if err := tx.Select(ctx, &rows, `SELECT * FROM ports WHERE host = ? ORDER BY created_at, id`, host); err != nil {
 		return doc, err
@@ -62,14 +116,21 @@ func (s *Service) document(ctx context.Context, tx *db.Tx, host string, read mem
 			groups[g] = true
 		}
 	}
-	infos, err := s.netInfos(ctx, tx, slices.Sorted(maps.Keys(nets)))
+	infos, err := shared(h, at.Topology, slices.Sorted(maps.Keys(nets)), func(h *sharing) map[string]*netInfo { return h.nets }, func(missing []string) (map[string]*netInfo, error) {
+		read, err := s.netInfos(ctx, tx, missing)
+		got := make(map[string]*netInfo, len(read))
+		for _, n := range read {
+			got[n.ID] = n
+		}
+		return got, err
+	})
 	if err != nil {
 		return doc, err
 	}
-	for _, n := range infos {
-		doc.Networks = append(doc.Networks, n.spec)
+	for _, id := range slices.Sorted(maps.Keys(infos)) {
+		doc.Networks = append(doc.Networks, infos[id].spec)
 	}
-	if doc.SecurityGroups, err = groupSpecs(ctx, tx, slices.Sorted(maps.Keys(groups)), read); err != nil {
+	if doc.SecurityGroups, err = groupSpecs(ctx, tx, h, at.Topology, slices.Sorted(maps.Keys(groups)), read); err != nil {
 		return doc, err
 	}
 	if doc.Routers, err = routerSpecs(ctx, tx, host, ports, infos); err != nil {
@@ -159,26 +220,26 @@ func (s *Service) netInfos(ctx context.Context, tx *db.Tx, ids []string) ([]*net
 }
 
 // groupSpecs are the groups with their rules, and, with members only, the groups that those rules name.
-func groupSpecs(ctx context.Context, tx *db.Tx, ids []string, read memberReader) ([]hostapi.SecurityGroupSpec, error) {
+func groupSpecs(ctx context.Context, tx *db.Tx, h *sharing, topology int64, ids []string, read memberReader) ([]hostapi.SecurityGroupSpec, error) {
 	out := []hostapi.SecurityGroupSpec{}
 	if len(ids) == 0 {
 		return out, nil
 	}
-	f := &filter{}
-	f.in("group_id", ids)
-	rules, err := selectAll[Rule](ctx, tx, "security_group_rules", f)
+	pick := func(h *sharing) map[string]groupRules { return h.groups }
+	rules := func(missing []string) (map[string]groupRules, error) { return readRules(ctx, tx, missing) }
+	own, err := shared(h, topology, ids, pick, rules)
 	if err != nil {
 		return nil, err
 	}
 	remote := map[string]bool{}
-	byGroup := map[string][]hostapi.RuleSpec{}
-	for _, r := range rules {
-		x := hostapi.RuleSpec{ID: r.ID, Direction: r.Direction, EtherType: r.EtherType, Protocol: r.Protocol, PortMin: r.PortMin, PortMax: r.PortMax, RemotePrefix: r.RemotePrefix}
-		if r.RemoteGroup != nil {
-			x.RemoteGroup = *r.RemoteGroup
-			remote[*r.RemoteGroup] = true
+	for _, g := range own {
+		for _, r := range g.remote {
+			remote[r] = true
 		}
-		byGroup[r.GroupID] = append(byGroup[r.GroupID], x)
+	}
+	named, err := shared(h, topology, slices.Sorted(maps.Keys(remote)), pick, rules)
+	if err != nil {
+		return nil, err
 	}
 	members := map[string][]string{}
 	if len(remote) > 0 {
@@ -186,20 +247,15 @@ func groupSpecs(ctx context.Context, tx *db.Tx, ids []string, read memberReader)
 			return nil, err
 		}
 	}
-	all := maps.Clone(remote)
-	for _, id := range ids {
-		all[id] = true
-	}
-	var stateless []string
-	if err := tx.Select(ctx, &stateless, `SELECT id FROM security_groups WHERE id IN (?) AND stateful = FALSE`, slices.Sorted(maps.Keys(all))); err != nil {
-		return nil, err
-	}
-	for _, id := range slices.Sorted(maps.Keys(all)) {
-		g := hostapi.SecurityGroupSpec{ID: id, Rules: byGroup[id], Members: members[id], Stateful: !slices.Contains(stateless, id)}
-		if g.Rules == nil {
-			g.Rules = []hostapi.RuleSpec{}
+	for id, g := range named {
+		if _, ok := own[id]; !ok {
+			g.spec.Rules = []hostapi.RuleSpec{}
+			own[id] = g
 		}
-		if g.Members == nil {
+	}
+	for _, id := range slices.Sorted(maps.Keys(own)) {
+		g := own[id].spec
+		if g.Members = members[id]; g.Members == nil {
 			g.Members = []string{}
 		}
 		out = append(out, g)
@@ -207,7 +263,44 @@ func groupSpecs(ctx context.Context, tx *db.Tx, ids []string, read memberReader)
 	return out, nil
 }
 
-func routerSpecs(ctx context.Context, tx *db.Tx, host string, ports []PortView, nets []*netInfo) ([]hostapi.RouterSpec, error) {
+// readRules reads groups without their members.
+func readRules(ctx context.Context, tx *db.Tx, ids []string) (map[string]groupRules, error) {
+	var groups []struct {
+		ID       string `db:"id"`
+		Stateful bool   `db:"stateful"`
+	}
+	if err := tx.Select(ctx, &groups, `SELECT id, stateful FROM security_groups WHERE id IN (?)`, ids); err != nil {
+		return nil, err
+	}
+	f := &filter{}
+	f.in("group_id", ids)
+	rules, err := selectAll[Rule](ctx, tx, "security_group_rules", f)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]groupRules, len(groups))
+	for _, g := range groups {
+		out[g.ID] = groupRules{spec: hostapi.SecurityGroupSpec{ID: g.ID, Rules: []hostapi.RuleSpec{}, Stateful: g.Stateful}}
+	}
+	for _, r := range rules {
+		g, ok := out[r.GroupID]
+		if !ok {
+			continue
+		}
+		x := hostapi.RuleSpec{ID: r.ID, Direction: r.Direction, EtherType: r.EtherType, Protocol: r.Protocol, PortMin: r.PortMin, PortMax: r.PortMax, RemotePrefix: r.RemotePrefix}
+		if r.RemoteGroup != nil {
+			x.RemoteGroup = *r.RemoteGroup
+			if !slices.Contains(g.remote, *r.RemoteGroup) {
+				g.remote = append(g.remote, *r.RemoteGroup)
+			}
+		}
+		g.spec.Rules = append(g.spec.Rules, x)
+		out[r.GroupID] = g
+	}
+	return out, nil
+}
+
+func routerSpecs(ctx context.Context, tx *db.Tx, host string, ports []PortView, nets map[string]*netInfo) ([]hostapi.RouterSpec, error) {
 	out := []hostapi.RouterSpec{}
 	var rows []Router
 	if err := tx.Select(ctx, &rows, `SELECT * FROM routers WHERE host = ? ORDER BY id`, host); err != nil || len(rows) == 0 {

@@ -244,7 +244,9 @@ func (s *Service) CreateSecurityGroups(ctx context.Context, ps []SecurityGroupPa
 			}
 			rows = append(rows, g)
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		out, err = groupViews(ctx, tx, rows)
 		return err
 	})
@@ -287,7 +289,9 @@ func (s *Service) UpdateSecurityGroup(ctx context.Context, id string, p Security
 			return err
 		}
 		out = vs[0]
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
 	})
 	return out, err
@@ -338,7 +342,9 @@ func (s *Service) DeleteSecurityGroup(ctx context.Context, id string, admin bool
 				return err
 			}
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
 	})
 	if err == nil {
@@ -366,6 +372,9 @@ func (s *Service) CreateRules(ctx context.Context, ps []RulePatch) (out []RuleVi
 		}
 		hosts, err := hostsOfGroups(ctx, tx, groups)
 		if err != nil {
+			return err
+		}
+		if err := s.topologyChanged(ctx, tx); err != nil {
 			return err
 		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
@@ -531,7 +540,9 @@ func (s *Service) DeleteRule(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
 	})
 	if err == nil {

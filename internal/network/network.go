@@ -145,8 +145,7 @@ func (s *Service) CreateNetworks(ctx context.Context, ps []NetworkPatch) (out []
 			}
 			out = append(out, NetworkView{Network: *n})
 		}
-		s.changedOnCommit(tx)
-		return nil
+		return s.topologyChanged(ctx, tx)
 	})
 	return out, err
 }
@@ -275,7 +274,9 @@ func (s *Service) UpdateNetwork(ctx context.Context, id string, p NetworkPatch, 
 			return err
 		}
 		out = vs[0]
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		hosts, err := hostsOnNetwork(ctx, tx, id)
 		if err != nil {
 			return err
@@ -367,7 +368,9 @@ func (s *Service) DeleteNetwork(ctx context.Context, id string) error {
 		if err := s.quotas.Release(ctx, tx, n.ProjectID, map[string]int64{"network": 1}); err != nil {
 			return err
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		return s.markOnCommit(ctx, tx, &mark, hosts)
 	})
 	return err

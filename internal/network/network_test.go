@@ -322,7 +322,7 @@ func TestFloatingIP(t *testing.T) {
 		require.Len(t, doc.Networks, 2)
 		require.Len(t, doc.Ports, 1)
 		require.Len(t, doc.SecurityGroups, 1)
-		require.Equal(t, []string{nic.Port.Addresses[0].IP}, doc.SecurityGroups[0].Members)
+		require.Equal(t, hostapi.Addresses{nic.Port.Addresses[0].IP}, doc.SecurityGroups[0].Members)
 		require.Len(t, doc.SecurityGroups[0].Rules, 4)
 		// a second one on the same address is refused
 		_, err = f.CreateFloatingIPs(f.in, demoSees, []network.FloatingIPPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(public.ID), PortID: network.Some(nic.PortID)}})

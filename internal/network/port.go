@@ -516,6 +516,11 @@ func (s *Service) UpdatePort(ctx context.Context, sc Scope, id string, q PortPat
 			return err
 		}
 		s.lazyOnCommit(tx, append(before, out.Groups...))
+		if p.DeviceOwner == OwnerDHCP {
+			if err := s.topologyChanged(ctx, tx); err != nil {
+				return err
+			}
+		}
 		return s.markOnCommit(ctx, tx, &mark, []string{was.Host, p.Host})
 	})
 	if err == nil {

@@ -44,6 +44,7 @@ type Publisher struct {
 	cost    time.Duration // of rendering a document, a moving average
 	paced   time.Time     // when the last host marked by pace is due
 	members map[string]membership
+	sharing sharing // between documents; it has a mutex of its own
 }
 
 // membership is a group's member list as documents have it. It is kept for half of LazyDelay, so that many hosts' documents share it; a change
@@ -384,7 +385,7 @@ func (p *Publisher) push(ctx context.Context, pusher Pusher, host string) (*host
 	var doc hostapi.NetworkDocument
 	err := p.s.db.Read(ctx, func(tx *db.Tx) (err error) {
 		start := time.Now() // not before a reader was free: waiting is no work
-		doc, err = p.s.document(ctx, tx, host, p.readMembers)
+		doc, err = p.s.document(ctx, tx, host, &p.sharing, p.readMembers)
 		took := time.Since(start)
 		p.mu.Lock()
 		p.cost += (took - p.cost) / 8

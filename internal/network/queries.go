@@ -24,11 +24,25 @@ func tick(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
+// topologyShard is the row of the clock that moves with networks, subnets, groups and rules only. It is one row on PostgreSQL too, so that its value names one state
+// of them: transactions that change them, which are rare, wait for one another, and take it after quota and before the other shards.
+const topologyShard = -1
+
 // now reads the clock in the transaction's snapshot.
 func now(ctx context.Context, tx *db.Tx) (int64, error) {
-	var v int64
-	err := tx.Get(ctx, &v, `SELECT CAST(SUM(value) AS BIGINT) FROM network_clock`)
-	return v, err
+	c, err := clocks(ctx, tx)
+	return c.Revision, err
+}
+
+// clock is both readings of network_clock.
+type clock struct {
+	Revision int64 `db:"revision"` // moves with every change
+	Topology int64 `db:"topology"`
+}
+
+func clocks(ctx context.Context, tx *db.Tx) (c clock, err error) {
+	err = tx.Get(ctx, &c, `SELECT CAST(SUM(value) AS BIGINT) AS revision, CAST(SUM(CASE WHEN shard = -1 THEN value ELSE 0 END) AS BIGINT) AS topology FROM network_clock`)
+	return c, err
 }
 
 // row is what save needs of a resource row.

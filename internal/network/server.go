@@ -99,11 +99,12 @@ func (s *Service) ruleSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hos
 		g, ok := lookup(&s.cache, s.cache.ruleMap, id)
 		if !ok {
 			gen := s.cache.begin()
-			all, err := groupSpecs(ctx, tx, []string{id}, noMembers)
+			read, err := readRules(ctx, tx, []string{id})
 			if err != nil {
 				return nil, err
 			}
-			g = all[slices.IndexFunc(all, func(x hostapi.SecurityGroupSpec) bool { return x.ID == id })]
+			g = read[id].spec
+			g.Members = []string{}
 			if s.db.Dialect == db.SQLite { // on PostgreSQL what this transaction reads may already be older than another's commit
 				keep(&s.cache, s.cache.ruleMap, id, g, gen)
 			}
@@ -112,8 +113,6 @@ func (s *Service) ruleSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hos
 	}
 	return out, nil
 }
-
-func noMembers(context.Context, *db.Tx, []string) (map[string][]string, error) { return nil, nil }
 
 func (s *Service) makePort(ctx context.Context, tx *db.Tx, a *Allocation, x planned, index int, groups []string) (*PortView, error) {
 	p := &Port{NetworkID: x.net.ID, ProjectID: a.ProjectID, AdminStateUp: true, Status: "DOWN", DeviceID: a.ServerID, DeviceOwner: OwnerCompute + a.Zone,

@@ -121,7 +121,9 @@ func (s *Service) CreateSubnets(ctx context.Context, ps []SubnetPatch) (out []Su
 			}
 			hosts = append(hosts, hs...)
 		}
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		if out, err = subnetViews(ctx, tx, rows); err != nil {
 			return err
 		}
@@ -373,7 +375,9 @@ func (s *Service) UpdateSubnet(ctx context.Context, id string, p SubnetPatch, c 
 			return err
 		}
 		out = vs[0]
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		hosts, err := hostsOnNetwork(ctx, tx, n.NetworkID)
 		if err != nil {
 			return err
@@ -424,7 +428,9 @@ func (s *Service) DeleteSubnet(ctx context.Context, id string) error {
 			return subnetNotFound(id)
 		}
 		tx.OnCommit(func() { s.pools.forget(id) })
-		s.changedOnCommit(tx)
+		if err := s.topologyChanged(ctx, tx); err != nil {
+			return err
+		}
 		if err := s.quotas.Release(ctx, tx, n.ProjectID, map[string]int64{"subnet": 1}); err != nil {
 			return err
 		}

@@ -47,7 +47,8 @@ var rooms = map[string][]string{
 	"host/hypervisor":      {"fault", "hostapi"},
 	"host/hypervisor/qmp":  {"fault"},
 	"host/hypervisor/qemu": {"fault", "hostapi", "host/hypervisor", "host/hypervisor/qmp"},
-	"host/hypervisor/fake": {"fault", "hostapi", "host/hypervisor"},
+	"host/simlog":          {},
+	"host/hypervisor/fake": {"fault", "hostapi", "host/hypervisor", "host/simlog"},
 	"host/dataplane":       {"fault", "hostapi"},
 	"host/dataplane/dhcp":  {"fault"},
 	"host/dataplane/linux": {"fault", "hostapi", "host/dataplane", "host/dataplane/dhcp"},
@@ -56,7 +57,7 @@ var rooms = map[string][]string{
 	"host/imagecache":      {"fault", "hostapi", "diskformat"},
 	"host/configdrive":     {"fault", "hostapi", "metadata"},
 	"host/agent": {"fault", "bus", "hostapi", "metadata", "host/hypervisor", "host/dataplane", "host/blockdev", "host/imagecache",
-		"host/configdrive"},
+		"host/configdrive", "host/simlog"},
 
 	// The top.
 	"app":        {"..."},

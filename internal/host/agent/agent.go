@@ -15,6 +15,7 @@ import (
 	"nephos/internal/host/blockdev"
 	"nephos/internal/host/dataplane"
 	"nephos/internal/host/hypervisor"
+	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
 
@@ -57,15 +58,17 @@ type Config struct {
 	Disks    Disks
 	Parallel int           // builds at once; 0: no bound
 	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
-	// Simulated hosts survive a restart of the process but no power cut: nothing is synced, and the network document is not kept.
-	Simulated bool
+	// Simulated is where a simulated host keeps its records, nil on a real one. It survives a restart of the process but no power cut: nothing is synced, and
+	// the network document is not kept.
+	Simulated *simlog.Log
 	Log       *slog.Logger
 }
 
 // Agent runs one host.
 type Agent struct {
-	cfg   Config
-	slots chan struct{} // bounds builds at once; nil: no bound
+	cfg     Config
+	records records
+	slots   chan struct{} // bounds builds at once; nil: no bound
 
 	mu        sync.Mutex // guards the maps and doc; never held across I/O
 	instances map[string]*instance
@@ -96,6 +99,10 @@ type grave struct {
 // New makes the agent; Open must come next.
 func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, leavingID: map[string]bool{}}
+	dirs := folders{filepath.Join(cfg.StateDir, "instances")}
+	if a.records = dirs; cfg.Simulated != nil {
+		a.records = newSimulated(cfg.Simulated, cfg.Info.Name, dirs)
+	}
 	if cfg.Parallel > 0 {
 		a.slots = make(chan struct{}, cfg.Parallel)
 	}
@@ -104,11 +111,12 @@ func New(cfg Config) *Agent {
 
 // Open takes over what an earlier process left: instances from their directories, guests from the driver, networking from the last document.
 func (a *Agent) Open(ctx context.Context) error {
-	dirs := filepath.Join(a.cfg.StateDir, "instances")
-	if err := os.MkdirAll(dirs, 0o711); err != nil {
-		return err
+	if a.cfg.Simulated == nil {
+		if err := os.MkdirAll(filepath.Join(a.cfg.StateDir, "instances"), 0o711); err != nil {
+			return err
+		}
 	}
-	if err := a.loadInstances(dirs); err != nil {
+	if err := a.loadInstances(); err != nil {
 		return err
 	}
 	found, err := a.cfg.Driver.Adopt(ctx)

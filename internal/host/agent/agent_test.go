@@ -19,6 +19,7 @@ import (
 	"nephos/internal/host/agent"
 	planefake "nephos/internal/host/dataplane/fake"
 	"nephos/internal/host/hypervisor/fake"
+	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
 
@@ -97,9 +98,9 @@ func (h *host) controller() {
 // start makes an agent as a new process would: only files, guests and the kernel's networking are as before.
 func (h *host) start() {
 	h.t.Helper()
-	var err error
-	h.driver, err = fake.New(fake.Config{State: filepath.Join(h.dir, "guests"), Script: h.script})
+	records, err := simlog.Open(filepath.Join(h.dir, "guests"))
 	require.NoError(h.t, err)
+	h.driver = fake.New(fake.Config{Records: records.Table("guest"), Script: h.script})
 	h.plane = planefake.New(h.net, nil)
 	end, err := bus.Open(bus.Config{Name: "h1", URL: "nats://" + h.bus.Addr(), Token: "t", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(h.t, err)
@@ -119,7 +120,7 @@ func (h *host) start() {
 		end.Close() // ends the commands under way as the death of the process would
 		<-done
 		require.NoError(h.t, h.plane.Close(context.Background()))
-		require.NoError(h.t, h.driver.Close())
+		require.NoError(h.t, errors.Join(h.driver.Close(), records.Close()))
 	})
 }
 

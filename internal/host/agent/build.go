@@ -112,7 +112,7 @@ func (a *Agent) destroy(ctx context.Context, in *instance, st *steps) error {
 	if err != nil {
 		return err
 	}
-	return st.do("disk", func() (string, error) { return "", removeAll(in.dir) })
+	return st.do("disk", func() (string, error) { return "", in.keep.remove(in.id) })
 }
 
 // start powers a stopped server on with what the controller now says of it.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 
@@ -100,7 +99,7 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 	}
 	switch cmd.Op {
 	case hostapi.OpBuild:
-		in := newInstance(cmd.Subject, a.InstanceDir(cmd.Subject), !a.cfg.Simulated)
+		in := a.newInstance(cmd.Subject)
 		a.instances[cmd.Subject] = in
 		return in, hostapi.Result{}
 	case hostapi.OpDestroy: // nothing is here, and nothing older may come any more
@@ -320,21 +319,4 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	}
 	res.Steps = st.list
 	return res
-}
-
-// removeAll deletes an instance's directory; the spec goes last, so that a crash in between leaves an instance that is still reported and
-// destroyed again.
-func removeAll(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	for _, e := range entries {
-		if e.Name() != "spec.json" {
-			if rerr := os.RemoveAll(dir + "/" + e.Name()); rerr != nil {
-				return rerr
-			}
-		}
-	}
-	return errors.Join(err, os.RemoveAll(dir))
 }

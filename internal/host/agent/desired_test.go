@@ -69,7 +69,7 @@ func TestDesired(t *testing.T) {
 			a.doc = x.doc
 			before := len(x.doc.SecurityGroups)
 			for i, s := range x.specs {
-				in := newInstance(string(rune('a'+i)), "", false)
+				in := a.newInstance(string(rune('a' + i)))
 				in.spec = s
 				a.instances[in.id] = in
 			}

@@ -5,7 +5,8 @@
 //	build.go      the steps of a build: image → disk → config drive → network → hypervisor
 //	power.go, devices.go, volumes.go   the other operations
 //	network.go    the host's desired networking: the controller's document joined with the ports of the instances that are here
-//	instance.go   instances/<uuid>/: spec.json (what the server is), state.json (epoch, results); all a restart needs
+//	instance.go   one server here: its spec, what was done with it, the operation under way
+//	records.go    what outlives the process: instances/<uuid>/ with spec.json and state.json; lines of a log on simulated hosts
 //	heartbeat.go  registration, liveness, reconciliation: what the controller does not know is let go
 //
 // # Crashes

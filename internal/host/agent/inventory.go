@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"nephos/internal/host/dataplane"
@@ -15,12 +13,9 @@ import (
 func (a *Agent) onInventory(ctx context.Context, _ []byte) (any, error) {
 	inv := hostapi.Inventory{Host: a.cfg.Info.Name}
 	problem := func(format string, args ...any) { inv.Problems = append(inv.Problems, fmt.Sprintf(format, args...)) }
-	entries, err := os.ReadDir(filepath.Join(a.cfg.StateDir, "instances"))
-	if err != nil {
+	var err error
+	if inv.Instances, err = a.records.ids(); err != nil {
 		problem("instances cannot be listed: %v", err)
-	}
-	for _, e := range entries {
-		inv.Instances = append(inv.Instances, e.Name())
 	}
 	if inv.Processes, err = a.cfg.Driver.Processes(ctx); err != nil {
 		problem("guest processes cannot be listed: %v", err)

@@ -57,7 +57,7 @@ func (a *Agent) take(doc hostapi.NetworkDocument) error {
 	}
 	a.doc = doc
 	a.mu.Unlock()
-	if a.cfg.Simulated {
+	if a.cfg.Simulated != nil {
 		return nil
 	}
 	return writeJSON(filepath.Join(a.cfg.StateDir, "network.json"), doc, false)
@@ -217,9 +217,7 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 	doc.SecurityGroups = sorted(groups, func(g hostapi.SecurityGroupSpec) string { return g.ID })
 	for i, g := range doc.SecurityGroups {
 		if extra := members[g.ID]; len(extra) > 0 {
-			all := append(slices.Clone(g.Members), extra...)
-			slices.Sort(all)
-			doc.SecurityGroups[i].Members = slices.Compact(all)
+			doc.SecurityGroups[i].Members = joined(g.Members, extra)
 		}
 	}
 	return doc
@@ -227,4 +225,19 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 
 func sorted[T any](m map[string]T, key func(T) string) []T {
 	return slices.SortedFunc(maps.Values(m), func(x, y T) int { return cmp.Compare(key(x), key(y)) })
+}
+
+// joined is the sorted list with more addresses, without repetitions. The list is the controller's and normally has them all: a group may have thousands of members,
+// and every build renders.
+func joined(sorted, extra []string) []string {
+	missing := slices.DeleteFunc(extra, func(addr string) bool {
+		_, found := slices.BinarySearch(sorted, addr)
+		return found
+	})
+	if len(missing) == 0 {
+		return sorted
+	}
+	all := slices.Concat(sorted, missing)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -4,18 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"nephos/internal/fault"
 	"nephos/internal/host/hypervisor"
+	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
 
@@ -24,8 +20,8 @@ const ConsoleBytes = 16 << 10
 
 // Config of a Driver. The zero value is a driver in memory where everything succeeds at once.
 type Config struct {
-	State  string  // directory for the guests' records; empty: memory only
-	Script *Script // nil: no delays, no failures
+	Records *simlog.Table // the guests' records; nil: memory only
+	Script  *Script       // nil: no delays, no failures
 }
 
 // Driver is the simulated hypervisor.
@@ -34,21 +30,16 @@ type Driver struct {
 	events *hypervisor.EventQueue
 	locks  hypervisor.Locks
 
-	mu      sync.Mutex // guards what follows and every record; held over the write of a record's file, never while waiting
+	mu      sync.Mutex // guards what follows and every record; held over the write of a record, never while waiting
 	guests  map[string]*record
 	nextPID int
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)
 
-// New makes a driver; with Config.State it makes the directory.
-func New(cfg Config) (*Driver, error) {
-	if cfg.State != "" {
-		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	return &Driver{cfg: cfg, events: hypervisor.NewEventQueue(), guests: map[string]*record{}, nextPID: 1 << 22}, nil // above any real pid
+// New makes a driver.
+func New(cfg Config) *Driver {
+	return &Driver{cfg: cfg, events: hypervisor.NewEventQueue(), guests: map[string]*record{}, nextPID: 1 << 22} // above any real pid
 }
 
 // Info is the same on every machine.
@@ -58,22 +49,11 @@ func (d *Driver) Info(context.Context) (hypervisor.Info, error) {
 
 // Adopt reads the records of an earlier driver.
 func (d *Driver) Adopt(ctx context.Context) ([]hypervisor.Status, error) {
-	if d.cfg.State != "" {
-		entries, err := os.ReadDir(d.cfg.State)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if !strings.HasSuffix(e.Name(), ".json") {
-				continue
-			}
-			b, err := os.ReadFile(filepath.Join(d.cfg.State, e.Name()))
-			if err != nil {
-				return nil, err
-			}
+	if d.cfg.Records != nil {
+		for id, raw := range d.cfg.Records.Load() {
 			r := &record{}
-			if err := json.Unmarshal(b, r); err != nil {
-				return nil, fmt.Errorf("fake guest record %s: %w", e.Name(), err)
+			if err := json.Unmarshal(raw, r); err != nil {
+				return nil, fmt.Errorf("fake guest record %s: %w", id, err)
 			}
 			d.mu.Lock()
 			d.guests[r.ID] = r
@@ -153,32 +133,23 @@ func wait(ctx context.Context, t time.Duration) error {
 	}
 }
 
-// keep stores r as the guest's record, in memory and on disk (whole or not at all). Under d.mu.
+// keep stores r as the guest's record, in memory and in the log. Under d.mu.
 func (d *Driver) keep(id string, r *record) error {
-	if d.cfg.State != "" {
-		file := filepath.Join(d.cfg.State, id+".json")
-		if r == nil {
-			if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		} else {
-			b, err := json.Marshal(r)
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(file+".new", b, 0o600); err != nil {
-				return err
-			}
-			if err := os.Rename(file+".new", file); err != nil {
+	if r == nil {
+		if d.cfg.Records != nil && d.guests[id] != nil {
+			if err := d.cfg.Records.Delete(id); err != nil {
 				return err
 			}
 		}
-	}
-	if r == nil {
 		delete(d.guests, id)
-	} else {
-		d.guests[id] = r
+		return nil
 	}
+	if d.cfg.Records != nil {
+		if err := d.cfg.Records.Put(id, r); err != nil {
+			return err
+		}
+	}
+	d.guests[id] = r
 	return nil
 }
 

@@ -15,25 +15,36 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/host/hypervisor"
 	"nephos/internal/host/hypervisor/hypervisortest"
+	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type world struct {
-	state string
-	d     *Driver
+	file    string
+	records *simlog.Log
+	d       *Driver
+}
+
+func (w *world) open(t *testing.T) {
+	var err error
+	if w.records, err = simlog.Open(w.file); err != nil {
+		t.Fatal(err)
+	}
+	w.d = New(Config{Records: w.records.Table("guest")})
+}
+
+func (w *world) close() {
+	w.d.Close()
+	w.records.Close()
 }
 
 func (w *world) Driver() hypervisor.Driver { return w.d }
 
 func (w *world) Reopen(t *testing.T) {
-	w.d.Close()
-	d, err := New(Config{State: w.state})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.d = d
+	w.close()
+	w.open(t)
 }
 
 func (w *world) Guest(t *testing.T) hypervisor.Guest {
@@ -55,13 +66,9 @@ func (w *world) Crash(t *testing.T, id string)          { w.d.Crash(id, "killed"
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	hypervisortest.Run(t, func(t *testing.T) hypervisortest.World {
-		w := &world{state: t.TempDir()}
-		d, err := New(Config{State: w.state})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.d = d
-		t.Cleanup(func() { w.d.Close() })
+		w := &world{file: filepath.Join(t.TempDir(), "records")}
+		w.open(t)
+		t.Cleanup(w.close)
 		return w
 	})
 }
@@ -78,10 +85,7 @@ func TestScript(t *testing.T) {
 		Rule{Verb: Start, Name: "lost-*", Err: boom, After: true, Times: 1},
 		Rule{Verb: Start, Name: "weak-*", Crash: "oom"},
 	)
-	d, err := New(Config{Script: s})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := New(Config{Script: s})
 	defer d.Close()
 	power := func(g hypervisor.Guest) hostapi.PowerState {
 		st, _ := d.Status(t.Context(), g.ID)
@@ -120,10 +124,7 @@ func TestScript(t *testing.T) {
 func TestDelaysAndHolding(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d, err := New(Config{Script: new(Script).Add(Rule{Verb: Start, Delay: time.Minute})})
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := New(Config{Script: new(Script).Add(Rule{Verb: Start, Delay: time.Minute})})
 		defer d.Close()
 		g := guest("slow")
 		began := time.Now()
@@ -144,11 +145,7 @@ func TestManyGuestsInParallel(t *testing.T) {
 	var wg sync.WaitGroup
 	for h := range hosts {
 		wg.Go(func() {
-			d, err := New(Config{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
+			d := New(Config{})
 			defer d.Close()
 			for i := range each {
 				g := guest(fmt.Sprint(h, "-", i))
@@ -165,10 +162,7 @@ func TestManyGuestsInParallel(t *testing.T) {
 }
 
 func BenchmarkStart(b *testing.B) {
-	d, err := New(Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	d := New(Config{})
 	defer d.Close()
 	for b.Loop() {
 		g := guest("x")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -146,6 +147,9 @@ func (d *Driver) Suspend(ctx context.Context, id, state string) error {
 			return r, nil
 		}
 		if err := live(id, r); err != nil {
+			return nil, err
+		}
+		if err := os.MkdirAll(filepath.Dir(state), 0o711); err != nil { // a simulated instance has no directory of its own before
 			return nil, err
 		}
 		if err := os.WriteFile(state, []byte(id), 0o600); err != nil {
