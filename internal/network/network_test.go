@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -422,6 +423,9 @@ func TestChangeIsOnTheHostWhenTheCallReturns(t *testing.T) {
 			return false
 		}
 		require.True(t, has())
+		require.True(t, slices.ContainsFunc(f.mustBoot("s0", demo, "h3")[0].Groups, func(g hostapi.SecurityGroupSpec) bool {
+			return slices.ContainsFunc(g.Rules, func(r hostapi.RuleSpec) bool { return r.ID == rules[0].ID })
+		}), "a server made now has the rule in its own spec")
 		require.NoError(t, f.DeleteRule(f.in, rules[0].ID))
 		require.False(t, has())
 		fips, err := f.CreateFloatingIPs(f.in, demoSees, []network.FloatingIPPatch{{ProjectID: network.Some(demoProject), NetworkID: network.Some(f.named("public").ID), PortID: network.Some(nic.PortID)}})
