@@ -28,6 +28,7 @@ const (
 	OpVolumeExtend   Op = "volume-extend"
 	OpSnapshotCreate Op = "snapshot-create"
 	OpSnapshotDelete Op = "snapshot-delete"
+	OpVolumeReimage  Op = "volume-reimage" // Image: new bytes in place of the old; no guest holds it
 )
 
 // Command asks a host for one operation on one subject.
@@ -40,6 +41,10 @@ type Command struct {
 	Volume   *VolumeSpec   `json:"volume,omitempty"`
 	NIC      *NICSpec      `json:"nic,omitempty"`
 	Task     *VolumeTask   `json:"task,omitempty"`
+	Rebuild  *RebuildTask  `json:"rebuild,omitempty"`
+	Snapshot *SnapshotTask `json:"snapshot,omitempty"`
+	Swap     *VolumeSpec   `json:"swap,omitempty"`
+	Password string        `json:"password,omitempty"`
 	Grace    time.Duration `json:"grace,omitempty"` // OpStop, OpRebootSoft: time the guest has to end by itself
 	Deadline time.Time     `json:"deadline"`        // the agent gives up after this
 	Trace    string        `json:"trace,omitempty"` // request id that caused it

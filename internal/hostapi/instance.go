@@ -23,6 +23,7 @@ type InstanceSpec struct {
 	Metadata     GuestMetadata  `json:"metadata"`
 	ForcedHost   bool           `json:"forced_host,omitempty"` // no other host may be tried when this one fails
 	Machine      MachineOptions `json:"machine"`
+	Rescue       *RescueSpec    `json:"rescue,omitempty"` // while the server is rescued
 }
 
 // MachineOptions are the hardware choices that image properties may make. Empty fields mean the driver's default.
@@ -31,6 +32,7 @@ type MachineOptions struct {
 	VIFModel     string `json:"vif_model,omitempty"`     // hw_vif_model: virtio (default), e1000, e1000e, rtl8139
 	Firmware     string `json:"firmware,omitempty"`      // hw_firmware_type: bios (default), uefi
 	CmdlineExtra string `json:"cmdline_extra,omitempty"` // os_command_line, only with a kernel
+	GuestAgent   bool   `json:"guest_agent,omitempty"`   // hw_qemu_guest_agent: a channel to the QEMU guest agent
 }
 
 // ImageSpec names the image bytes a root disk is made from.

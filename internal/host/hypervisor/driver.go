@@ -58,8 +58,24 @@ type Driver interface {
 	ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error
 
 	// CopyDisk writes a point-in-time copy of a disk of a running or paused guest, raw and whole, into dst, a file that exists and is as
-	// large as the disk. It is done when dst is complete. After an error dst holds rubbish.
+	// large as the disk. It is done when dst is complete. After an error dst holds rubbish. Where the guest's agent answers, the guest's file
+	// systems are frozen for the moment of the copy, so that it needs no repair; where none answers the copy is as after a power cut.
 	CopyDisk(ctx context.Context, id, diskID, dst string) error
+
+	// SwapDisk moves a running or paused guest from one disk to another, which is at least as large: what is on the old one is copied, what the guest writes
+	// meanwhile goes to both, and in one moment the guest has the new one instead, in the same place. After an error the guest has the old one.
+	// Swapping again after success does nothing. fault.KindNotFound when the guest has neither.
+	SwapDisk(ctx context.Context, id, diskID string, to Disk) error
+
+	// NMI raises a non-maskable interrupt on every processor of a running or paused guest. What the guest does with it is its own affair.
+	NMI(ctx context.Context, id string) error
+
+	// AgentAnswers is nil when the guest's agent (Guest.Machine.GuestAgent) answers within a few seconds; fault.KindConflict when the guest was started without
+	// a channel to one, or none answers.
+	AgentAnswers(ctx context.Context, id string) error
+
+	// SetPassword sets a user's password through the guest's agent. fault.KindConflict when no agent answers or it refuses.
+	SetPassword(ctx context.Context, id, user, password string) error
 
 	// AttachNIC and DetachNIC are to interfaces what AttachDisk and DetachDisk are to disks.
 	AttachNIC(ctx context.Context, id string, n NIC) error
@@ -121,4 +137,5 @@ const (
 	ConsoleFile  = "console.log" // what the guest wrote to ttyS0, bounded
 	SerialSocket = "serial.sock" // unix stream: ttyS0 both ways, one client at a time
 	VNCSocket    = "vnc.sock"    // unix stream: RFB
+	AgentSocket  = "agent.sock"  // unix stream: the guest agent's channel; the driver is its only client
 )

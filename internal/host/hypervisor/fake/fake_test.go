@@ -60,6 +60,7 @@ func (w *world) Disk(t *testing.T, id string) hypervisor.Disk {
 }
 
 // The outside world works on the state also when its driver has been closed.
+func (w *world) RealDisks() bool                        { return false }
 func (w *world) PowerOffInside(t *testing.T, id string) { w.d.PowerOffInside(id) }
 func (w *world) Crash(t *testing.T, id string)          { w.d.Crash(id, "killed") }
 

@@ -31,6 +31,9 @@ const (
 	CopyDisk   Verb = "copy-disk"
 	AttachNIC  Verb = "attach-nic"
 	DetachNIC  Verb = "detach-nic"
+	SwapDisk   Verb = "swap-disk"
+	NMI        Verb = "nmi"
+	Agent      Verb = "agent" // what goes through the guest's agent
 )
 
 // Rule changes what some calls do. A call takes part in a rule when Verb, Guest and Name all fit; of those calls, the rule acts on the
@@ -124,6 +127,7 @@ type record struct {
 	Disks   []string           `json:"disks"`
 	NICs    []string           `json:"nics"`
 	State   string             `json:"state,omitempty"` // file of the suspended memory
+	Agent   bool               `json:"agent,omitempty"` // it has a channel to its agent, and an agent
 	Console []byte             `json:"console"`
 
 	behaviour Behaviour
@@ -140,7 +144,7 @@ func (r *record) status() hypervisor.Status {
 }
 
 func (r *record) fill(g hypervisor.Guest) {
-	r.Name, r.Disks, r.NICs = g.Name, nil, nil
+	r.Name, r.Disks, r.NICs, r.Agent = g.Name, nil, nil, g.Machine.GuestAgent
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, d.ID)
 	}

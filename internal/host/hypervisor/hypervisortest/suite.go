@@ -1,6 +1,7 @@
 package hypervisortest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -28,6 +29,8 @@ type World interface {
 	Ready(t *testing.T, id string)
 	// Disk makes a disk of 1 MiB, not attached.
 	Disk(t *testing.T, id string) hypervisor.Disk
+	// RealDisks says that disks are files whose bytes matter.
+	RealDisks() bool
 	// PowerOffInside has a ready guest turn itself off.
 	PowerOffInside(t *testing.T, id string)
 	// Crash ends the guest as a fault of its process would.
@@ -49,6 +52,8 @@ func Run(t *testing.T, newWorld func(t *testing.T) World) {
 		{"adoption", adoption},
 		{"suspend", suspend},
 		{"hot plug", hotPlug},
+		{"swap", swap},
+		{"interrupt and agent", interruptAndAgent},
 		{"shutdown and reboot", shutdownAndReboot},
 		{"ends from outside", endsFromOutside},
 		{"ends while no driver looks", endsUnseen},
@@ -152,6 +157,10 @@ func unknownGuest(t *testing.T, w World) {
 	kind(t, d.Pause(ctx(t), id), fault.KindNotFound)
 	kind(t, d.AttachDisk(ctx(t), id, w.Disk(t, "x")), fault.KindNotFound)
 	kind(t, d.DetachDisk(ctx(t), id, "x"), fault.KindNotFound)
+	kind(t, d.SwapDisk(ctx(t), id, "x", w.Disk(t, "y")), fault.KindNotFound)
+	kind(t, d.NMI(ctx(t), id), fault.KindNotFound)
+	kind(t, d.AgentAnswers(ctx(t), id), fault.KindNotFound)
+	kind(t, d.SetPassword(ctx(t), id, "root", "x"), fault.KindNotFound)
 	_, err = d.ConsoleLog(ctx(t), id, 0)
 	kind(t, err, fault.KindNotFound)
 	info, err := d.Info(ctx(t))
@@ -337,6 +346,54 @@ func hotPlug(t *testing.T, w World) {
 	ok(t, d.Destroy(ctx(t), g.ID))
 }
 
+// swap moves a guest from disk to disk and back; each can be let go and plugged again afterwards.
+func swap(t *testing.T, w World) {
+	d, g := w.Driver(), started(t, w, w.Guest(t))
+	w.Ready(t, g.ID)
+	one, two := w.Disk(t, "4c2a8d5e-0000-4000-8000-0000000000d1"), w.Disk(t, "4c2a8d5e-0000-4000-8000-0000000000d2")
+	content := make([]byte, 1<<20)
+	for i := range content {
+		content[i] = byte(i >> 8)
+	}
+	if w.RealDisks() {
+		ok(t, os.WriteFile(one.Path, content, 0o600))
+	}
+	ok(t, d.AttachDisk(ctx(t), g.ID, one))
+	for range 2 {
+		ok(t, d.SwapDisk(ctx(t), g.ID, one.ID, two))
+	}
+	if w.RealDisks() {
+		if got, err := os.ReadFile(two.Path); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("the new disk does not hold what the old one held: %v", err)
+		}
+	}
+	kind(t, d.SwapDisk(ctx(t), g.ID, "other", one), fault.KindNotFound)
+	kind(t, d.CopyDisk(ctx(t), g.ID, one.ID, filepath.Join(t.TempDir(), "copy")), fault.KindNotFound)
+	ok(t, d.AttachDisk(ctx(t), g.ID, one)) // the old one is free, and may come as another disk
+	ok(t, d.DetachDisk(ctx(t), g.ID, one.ID))
+	ok(t, d.SwapDisk(ctx(t), g.ID, two.ID, one))
+	w.Reopen(t)
+	d = w.Driver()
+	_, err := d.Adopt(ctx(t))
+	ok(t, err)
+	ok(t, d.SwapDisk(ctx(t), g.ID, two.ID, one)) // found done
+	for range 2 {
+		ok(t, d.DetachDisk(ctx(t), g.ID, one.ID))
+	}
+	ok(t, d.AttachDisk(ctx(t), g.ID, two))
+	ok(t, d.DetachDisk(ctx(t), g.ID, two.ID))
+	ok(t, d.Destroy(ctx(t), g.ID))
+}
+
+func interruptAndAgent(t *testing.T, w World) {
+	d, g := w.Driver(), started(t, w, w.Bare(t))
+	ok(t, d.NMI(ctx(t), g.ID))
+	is(t, w, g.ID, hostapi.PowerRunning)
+	kind(t, d.AgentAnswers(ctx(t), g.ID), fault.KindConflict)
+	kind(t, d.SetPassword(ctx(t), g.ID, "root", "secret"), fault.KindConflict)
+	ok(t, d.Destroy(ctx(t), g.ID))
+}
+
 func shutdownAndReboot(t *testing.T, w World) {
 	d, g := w.Driver(), started(t, w, w.Guest(t))
 	w.Ready(t, g.ID)
@@ -442,6 +499,10 @@ func stopped(t *testing.T, w World) {
 		"attach":      d.AttachDisk(ctx(t), g.ID, w.Disk(t, "x")),
 		"detach":      d.DetachDisk(ctx(t), g.ID, "x"),
 		"resize":      d.ResizeDisk(ctx(t), g.ID, "x", 1),
+		"swap":        d.SwapDisk(ctx(t), g.ID, "x", w.Disk(t, "y")),
+		"nmi":         d.NMI(ctx(t), g.ID),
+		"agent":       d.AgentAnswers(ctx(t), g.ID),
+		"password":    d.SetPassword(ctx(t), g.ID, "root", "x"),
 		"attach nic":  d.AttachNIC(ctx(t), g.ID, hypervisor.NIC{PortID: "p", MAC: "fa:16:3e:00:00:04"}),
 		"detach nic":  d.DetachNIC(ctx(t), g.ID, "p"),
 	} {

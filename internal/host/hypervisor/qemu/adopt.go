@@ -111,7 +111,7 @@ func (d *Driver) settle(g *guest) {
 	case r.Phase == phaseRunning:
 		r.Phase, r.Why = phaseCrashed, "its process was gone when the agent started"
 	}
-	r.PID, r.Ticks, r.Rebooting = 0, 0, false
+	r.PID, r.Ticks, r.Rebooting, r.Frozen = 0, 0, false, false
 }
 
 // catchUp does what the watcher would have done while there was none.
@@ -135,6 +135,9 @@ func (d *Driver) catchUp(ctx context.Context, g *guest, m *machine) error {
 		m.paused.Store(false)
 	default:
 		m.paused.Store(true)
+	}
+	if g.rec.Frozen {
+		d.running.Go(func() { d.unfreeze(d.background, g) }) // it may have to wait for the guest, which must not keep others from being adopted
 	}
 	if g.rec.State != "" {
 		return d.thawed(ctx, g, m)

@@ -19,6 +19,7 @@ type launch struct {
 	slots    map[string]int
 	monitor  int
 	serial   int
+	agent    int // 0: no channel to a guest agent
 	console  int
 	disks    [][]int // per disk: the file itself, then its layers
 	taps     []int   // per NIC; -1: none
@@ -74,6 +75,10 @@ func commandLine(l launch) []string {
 		"-device", "virtio-rng-pci,id=rng,rng=random,addr="+hex2(slotRNG),
 		"-device", "pvpanic",
 	)
+	if l.agent != 0 {
+		a = append(a, "-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", l.agent), "-device", "virtio-serial-pci,id=channel,max_ports=2,addr="+hex2(slotChannel),
+			"-device", "virtserialport,bus=channel.0,nr=1,chardev=agent,name="+agentPort)
+	}
 	set := consoleSet
 	addFile := func(fd int, opaque string) string {
 		set++

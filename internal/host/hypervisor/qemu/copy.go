@@ -23,15 +23,16 @@ func (d *Driver) CopyDisk(ctx context.Context, id, diskID, dst string) error {
 	}
 	defer copying()
 	copyID := "copy-" + diskID
+	var g *guest
 	var m *machine
-	err = d.sure(ctx, id, func(_ *guest, running *machine) error {
-		m = running
+	err = d.sure(ctx, id, func(known *guest, running *machine) error {
+		g, m = known, running
 		return m.beginCopy(ctx, id, diskID, copyID, dst)
 	})
 	if err != nil {
 		return err
 	}
-	err = m.copyJob(ctx, copyID, nodeName(diskID))
+	err = d.copyJob(ctx, g, m, copyID, nodeName(diskID))
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err != nil {
@@ -74,16 +75,19 @@ func (m *machine) jobs(ctx context.Context, id string) (jobState, bool, error) {
 	return list[i], true, nil
 }
 
-func (m *machine) copyJob(ctx context.Context, copyID, source string) error {
+// copyJob copies; the copy is of the moment in which the job begins, so that only this moment must be quiet.
+func (d *Driver) copyJob(ctx context.Context, g *guest, m *machine, copyID, source string) error {
 	sub := m.client.Subscribe("JOB_STATUS_CHANGE")
 	defer sub.Close()
-	err := m.do(ctx, "blockdev-backup", struct {
-		JobID       string `json:"job-id"`
-		Device      string `json:"device"`
-		Target      string `json:"target"`
-		Sync        string `json:"sync"`
-		AutoDismiss bool   `json:"auto-dismiss"`
-	}{copyID, source, nodeName(copyID), "full", false}, nil)
+	err := d.quiet(ctx, g, func() error {
+		return m.do(ctx, "blockdev-backup", struct {
+			JobID       string `json:"job-id"`
+			Device      string `json:"device"`
+			Target      string `json:"target"`
+			Sync        string `json:"sync"`
+			AutoDismiss bool   `json:"auto-dismiss"`
+		}{copyID, source, nodeName(copyID), "full", false}, nil)
+	})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@
 //	<instances>/<id>/run.json     what the driver knows: pid with start time and boot id, phase, PCI slots (record.go)
 //	<instances>/<id>/qmp.sock     the monitor; the driver is its only client
 //	<instances>/<id>/serial.sock  ttyS0, vnc.sock the screen
+//	<instances>/<id>/agent.sock   the guest agent's channel, where the guest has one; the driver connects for one command at a time
 //	<instances>/<id>/console.log  what ttyS0 printed, bounded by punching holes into its head
 //	<instances>/<id>/qemu.log     QEMU's own complaints
 //

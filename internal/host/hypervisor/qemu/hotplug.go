@@ -148,16 +148,19 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 		if err != nil {
 			return err
 		}
-		device := diskDevice(disk.ID)
+		device, there, err := m.deviceFor(ctx, have, disk.ID)
+		if err != nil {
+			return err
+		}
 		switch {
-		case slices.Contains(have, device):
+		case there:
 			return nil
 		case disk.Bus == "ide" || disk.Bus == "sata":
 			return fault.Conflict("disk %s: the %s bus takes no disk while guest %s runs", disk.ID, disk.Bus, id)
 		case disk.Bus == "scsi" && !slices.Contains(have, "scsi"):
 			return fault.Conflict("disk %s: guest %s was started without a scsi controller", disk.ID, id)
 		}
-		slot, err := d.slot(g, device, slotDisk, hypervisor.MaxDisks)
+		slot, err := d.slot(g, diskDevice(disk.ID), slotDisk, hypervisor.MaxDisks)
 		if err != nil {
 			return err
 		}
@@ -166,12 +169,14 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 		}
 		err = m.addNode(ctx, disk)
 		if err == nil {
-			if err = m.do(ctx, "device_add", diskFrontend(disk, slot, 0), nil); err == nil {
+			front := diskFrontend(disk, slot, 0)
+			front.ID = device
+			if err = m.do(ctx, "device_add", front, nil); err == nil {
 				return nil
 			}
 			err = errors.Join(err, m.dropNode(ctx, disk.ID))
 		}
-		d.freeSlot(g, device)
+		d.freeSlot(g, diskDevice(disk.ID))
 		return plugFault(id, "disk "+disk.ID, err)
 	})
 }
@@ -266,7 +271,11 @@ func awaitDeleted(ctx context.Context, sub *qmp.Subscription, device string) (bo
 // DetachDisk implements hypervisor.Driver.
 func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
 	return d.sure(ctx, id, func(g *guest, m *machine) error {
-		if err := m.unplug(ctx, id, diskDevice(diskID)); err != nil {
+		device, _, err := m.deviceOf(ctx, diskID)
+		if err != nil {
+			return err
+		}
+		if err := m.unplug(ctx, id, device); err != nil {
 			return err
 		}
 		// The guest has let go: what is left must not depend on how much of the caller's time that took.

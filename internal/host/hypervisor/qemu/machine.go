@@ -204,7 +204,7 @@ func (d *Driver) ended(g *guest, m *machine) {
 	}
 	d.note(g, phaseCrashed, why)
 	g.mu.Lock()
-	g.rec.PID, g.rec.Ticks, g.rec.Rebooting = 0, 0, false
+	g.rec.PID, g.rec.Ticks, g.rec.Rebooting, g.rec.Frozen = 0, 0, false, false
 	if err := writeRecord(g.dir, g.rec, false); err != nil {
 		d.cfg.Log.Error("guest's end not recorded", "guest", g.id, "err", err)
 	}

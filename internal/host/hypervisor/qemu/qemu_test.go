@@ -149,6 +149,8 @@ func (w *world) run(t *testing.T, id, line string) string {
 	}
 }
 
+func (w *world) RealDisks() bool { return true }
+
 func (w *world) PowerOffInside(t *testing.T, id string) {
 	s := w.console(t, id)
 	fmt.Fprintln(s.conn, "poweroff -f")

@@ -46,6 +46,8 @@ type record struct {
 	Boot      string         `json:"boot,omitempty"`      // boot id of the host
 	State     string         `json:"state,omitempty"`     // suspended memory; while running: being resumed from it, to be removed
 	Rebooting bool           `json:"rebooting,omitempty"` // when the guest shuts down it is to start again
+	Agent     bool           `json:"agent,omitempty"`     // it was started with a channel to a guest agent
+	Frozen    bool           `json:"frozen,omitempty"`    // its file systems may be frozen: whoever finds this thaws them
 	Slots     map[string]int `json:"slots"`               // device id → PCI slot; kept over a suspend, as memory and slots belong together
 }
 
@@ -118,7 +120,7 @@ func syncDir(dir string) error {
 
 // forget removes what the driver made, the record last: a crash before that leaves a record to forget again.
 func forget(dir string) error {
-	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, stderrFile, varsFile, "." + recordFile, recordFile} {
+	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, hypervisor.AgentSocket, stderrFile, varsFile, "." + recordFile, recordFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -14,6 +14,7 @@ const (
 	slotRNG     = slotDisk + hypervisor.MaxDisks // 0x1b
 	slotSCSI    = slotRNG + 1
 	slotSATA    = slotSCSI + 1
+	slotChannel = slotSATA + 1 // virtio-serial, for the guest agent
 	slotsOnABus = 0x20
 )
 

@@ -75,7 +75,7 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 	}
 	// From here until the record says running, Adopt takes what it finds for half started and ends it.
 	err = g.change(false, func(r *record) {
-		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: state, Slots: slots}
+		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: state, Slots: slots, Agent: spec.Machine.GuestAgent}
 	})
 	if err != nil {
 		return err
@@ -137,10 +137,15 @@ func (d *Driver) orphan(id string) error {
 func (d *Driver) spawn(ctx context.Context, g *guest, dir *os.File, l *launch) (*machine, error) {
 	inherited := &files{}
 	defer inherited.close()
-	for _, s := range []struct {
+	type socket struct {
 		name string
 		fd   *int
-	}{{monitorFile, &l.monitor}, {hypervisor.SerialSocket, &l.serial}} {
+	}
+	sockets := []socket{{monitorFile, &l.monitor}, {hypervisor.SerialSocket, &l.serial}}
+	if l.guest.Machine.GuestAgent {
+		sockets = append(sockets, socket{hypervisor.AgentSocket, &l.agent})
+	}
+	for _, s := range sockets {
 		f, err := listen(dir, s.name)
 		if err != nil {
 			return nil, err
