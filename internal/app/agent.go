@@ -23,7 +23,11 @@ func Agent(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Log
 	defer st.close()
 	l := newLifecycle(log)
 	defer l.stop()
-	b, err := bus.Open(bus.Config{Name: "agent " + hostName(cfg), URL: cfg.Join, Token: cfg.Token, Log: log})
+	secure, err := clientTLS(cfg)
+	if err != nil {
+		return err
+	}
+	b, err := bus.Open(bus.Config{Name: "agent " + hostName(cfg), URL: cfg.Join, Token: cfg.Token, Log: log, ClientTLS: secure})
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,13 @@ package app
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	computeapi "nephos/internal/compute/api"
 	"nephos/internal/config"
+	"nephos/internal/door"
 	"nephos/internal/httpapi"
 	identityapi "nephos/internal/identity/api"
 	imageapi "nephos/internal/image/api"
@@ -25,13 +25,14 @@ func (c *controller) listen(l *lifecycle) error {
 	if err != nil {
 		return err
 	}
+	front := door.New(doorLimit(c.cfg), c.log)
 	for _, a := range apis {
 		ln, err := net.Listen("tcp", c.cfg.Addr(a.port))
 		if err != nil {
 			return fmt.Errorf("%s: %w (another cloud may use the port: try --port-offset)", a.name, err)
 		}
-		srv := &http.Server{Handler: a.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
-			ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}
+		srv := front.Server(a.handler)
+		ln = front.Listener(ln, c.secure)
 		l.run("api "+a.name, func(ctx context.Context) error { return serve(ctx, srv, ln) })
 	}
 	return nil
@@ -97,10 +98,12 @@ func (c *controller) apis() ([]face, error) {
 		return nil, err
 	}
 	var out []face
+	limits := httpapi.NewLimits(requestLimit(c.cfg))
 	for _, s := range []struct {
 		svc  *httpapi.Service
 		port int
 	}{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}} {
+		s.svc.Limits = limits
 		h, err := s.svc.Compile()
 		if err != nil {
 			return nil, err

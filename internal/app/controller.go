@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ func rooms() []db.Migrations {
 type controller struct {
 	cfg      *config.Config
 	log      *slog.Logger
+	secure   *tls.Config // of the service ports; nil: none
 	db       *db.DB
 	bus      *bus.Bus
 	hosts    hosts

@@ -90,6 +90,14 @@ func adminPassword(c *config.Config) (string, error) {
 // writeCredentials writes openrc and clouds.yaml for the admin, 0600.
 func writeCredentials(c *config.Config, password string) error {
 	url := c.URL(config.PortIdentity, "/v3")
+	ca, err := authority(c)
+	if err != nil {
+		return err
+	}
+	caVariable, caEntry := "unset OS_CACERT\n", ""
+	if ca != "" {
+		caVariable, caEntry = "export OS_CACERT="+quoteShell(ca)+"\n", "    cacert: "+quoteYAML(ca)+"\n"
+	}
 	rc := fmt.Sprintf(`# The admin of this nephos cloud: . %s
 export OS_AUTH_URL=%s
 export OS_IDENTITY_API_VERSION=3
@@ -100,8 +108,8 @@ export OS_USER_DOMAIN_NAME=Default
 export OS_PROJECT_DOMAIN_NAME=Default
 export OS_REGION_NAME=%s
 export OS_INTERFACE=public
-unset OS_CLOUD OS_TENANT_NAME OS_TENANT_ID OS_PROJECT_ID OS_TOKEN
-`, c.Path("openrc"), url, quoteShell(password), c.Region)
+%sunset OS_CLOUD OS_TENANT_NAME OS_TENANT_ID OS_PROJECT_ID OS_TOKEN
+`, c.Path("openrc"), url, quoteShell(password), c.Region, caVariable)
 	if err := writeFile(c.Path("openrc"), rc, 0o600); err != nil {
 		return err
 	}
@@ -117,7 +125,7 @@ unset OS_CLOUD OS_TENANT_NAME OS_TENANT_ID OS_PROJECT_ID OS_TOKEN
     region_name: %s
     identity_api_version: "3"
     interface: public
-`, url, quoteYAML(password), c.Region)
+%s`, url, quoteYAML(password), c.Region, caEntry)
 	return writeFile(c.Path("clouds.yaml"), clouds, 0o600)
 }
 

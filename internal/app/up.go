@@ -62,7 +62,11 @@ func up(ctx context.Context, cfg *config.Config, st *state, say func(string, ...
 	if err != nil {
 		return err
 	}
-	b, err := bus.Open(bus.Config{Name: "controller", Listen: cfg.Addr(config.PortBus), Token: st.token, Log: log})
+	secure, err := serverTLS(cfg)
+	if err != nil {
+		return err
+	}
+	b, err := bus.Open(bus.Config{Name: "controller", Listen: cfg.Addr(config.PortBus), Token: st.token, Log: log, ServerTLS: secure, Clients: busClients(cfg)})
 	if err != nil {
 		return err
 	}
@@ -75,6 +79,7 @@ func up(ctx context.Context, cfg *config.Config, st *state, say func(string, ...
 	if err != nil {
 		return err
 	}
+	c.secure = secure
 	c.closeWith(l)
 	if err := c.bootstrap(ctx, password); err != nil {
 		return err

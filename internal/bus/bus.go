@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,10 @@ type Config struct {
 	Listen string // host:port for other processes when the server is ours; empty: none can join
 	Token  string // shared secret of all clients that come through a socket
 	Log    *slog.Logger
+
+	ServerTLS *tls.Config // of our server's socket; nil: none
+	ClientTLS *tls.Config // of the way to URL: TLS is then insisted on, and the server's certificate checked; nil: as the server wants it
+	Clients   int         // most connections that our server takes; 0: no bound
 }
 
 // Bus is a connection, and the server behind it when it was started here.
@@ -49,7 +54,12 @@ func Open(cfg Config) (*Bus, error) {
 	opts := []nats.Option{nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Token(cfg.Token),
 		nats.RetryOnFailedConnect(true), nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			b.log.Warn("bus", "err", err)
+		}), nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			b.log.Warn("the bus cannot be reached, trying again", "url", cfg.URL, "err", err)
 		})}
+	if cfg.ClientTLS != nil {
+		opts = append(opts, nats.Secure(cfg.ClientTLS))
+	}
 	url := cfg.URL
 	if url == "" {
 		srv, err := startServer(cfg)
@@ -72,7 +82,7 @@ func Open(cfg Config) (*Bus, error) {
 
 func startServer(cfg Config) (*server.Server, error) {
 	o := &server.Options{ServerName: "nephos", NoLog: true, NoSigs: true, DontListen: true, MaxPayload: MaxPayload, Authorization: cfg.Token,
-		MaxPending: 256 << 20, WriteDeadline: 30 * time.Second, JetStream: false}
+		MaxPending: 256 << 20, WriteDeadline: 30 * time.Second, JetStream: false, MaxConn: cfg.Clients, AuthTimeout: 5}
 	if cfg.Listen != "" {
 		host, port, err := net.SplitHostPort(cfg.Listen)
 		if err != nil {
@@ -83,6 +93,9 @@ func startServer(cfg Config) (*server.Server, error) {
 			return nil, fmt.Errorf("bus listen port %q: %w", port, err)
 		}
 		o.DontListen, o.Host, o.Port = false, host, n
+		if cfg.ServerTLS != nil {
+			o.TLS, o.TLSConfig, o.TLSTimeout = true, cfg.ServerTLS, 5
+		}
 	}
 	srv, err := server.NewServer(o)
 	if err != nil {

@@ -56,7 +56,7 @@ func (u *upCmd) config(env *client.Env) (*config.Config, error) {
 
 type agentCmd struct {
 	machineFlags
-	Join   *string `placeholder:"nats://HOST:PORT" help:"The bus of a controller."`
+	Join   *string `placeholder:"nats://HOST:PORT" help:"The bus of a controller; tls://HOST:PORT where it has TLS."`
 	Token  *string `placeholder:"T" env:"NEPHOS_JOIN_TOKEN" help:"The bus's secret: the file join-token in the controller's state directory."`
 	Listen *string `placeholder:"ADDR" help:"Address by which other hosts reach this one."`
 }

@@ -10,6 +10,7 @@ type machineFlags struct {
 	Accel    *string `placeholder:"auto|kvm|tcg" help:"How guests run; auto measures which is quicker here."`
 	Host     *string `placeholder:"NAME" help:"Name of this compute host (the machine's)."`
 	Zone     *string `placeholder:"NAME" help:"Availability zone of this host."`
+	TLSCA    *string `name:"tls-ca" placeholder:"FILE" type:"path" help:"Authority (PEM) that clients and agents trust; an agent then insists on TLS."`
 	LogLevel *string `placeholder:"debug|info|warn|error" help:"How much the log tells (info)."`
 	LogFile  string  `placeholder:"FILE" help:"Log to this file, or - for stderr (STATE_DIR/nephos.log, warnings also on stderr)."`
 }
@@ -29,6 +30,7 @@ func (m *machineFlags) load(unset string) (*config.Config, error) {
 	over(&c.Host, m.Host)
 	over(&c.Zone, m.Zone)
 	over(&c.LogLevel, m.LogLevel)
+	over(&c.TLS.CA, m.TLSCA)
 	return &c, nil
 }
 
@@ -38,6 +40,9 @@ type cloudFlags struct {
 	PortOffset    *int    `placeholder:"N" help:"Added to each standard port, for clouds side by side."`
 	Listen        *string `placeholder:"ADDR" help:"Address that all services bind (127.0.0.1)."`
 	Public        *string `placeholder:"HOST" help:"Host name or address that the catalog tells clients (the one of --listen)."`
+	TLSCert       *string `name:"tls-cert" placeholder:"FILE" type:"path" help:"Certificate (PEM, with its chain): all ports then speak TLS, and the catalog says https."`
+	TLSKey        *string `name:"tls-key" placeholder:"FILE" type:"path" help:"Its key (PEM)."`
+	PolicyFile    *string `placeholder:"FILE" type:"path" help:"policy.yaml over every service's rules (STATE_DIR/policy.yaml, if it is there)."`
 	DB            *string `name:"db" placeholder:"postgres://…" env:"NEPHOS_DB" help:"PostgreSQL instead of SQLite in the state directory."`
 	FakeHosts     *int    `placeholder:"N" help:"Number of simulated hosts, with --driver fake."`
 	Masquerade    *bool   `negatable:"" help:"Let guests reach beyond this machine through its uplink."`
@@ -51,6 +56,9 @@ func (f *cloudFlags) apply(c *config.Config) {
 	over(&c.PortOffset, f.PortOffset)
 	over(&c.Listen, f.Listen)
 	over(&c.Public, f.Public)
+	over(&c.TLS.Cert, f.TLSCert)
+	over(&c.TLS.Key, f.TLSKey)
+	over(&c.PolicyFile, f.PolicyFile)
 	over(&c.Database, f.DB)
 	over(&c.FakeHosts, f.FakeHosts)
 	over(&c.Network.Masquerade, f.Masquerade)

@@ -33,13 +33,40 @@ type Config struct {
 	GuestImage    string `yaml:"guest_image"` // qcow2 uploaded at first start if it is there; empty: found beside the binary
 	LogLevel      string `yaml:"log_level"`   // debug, info, warn, error
 
+	TLS        TLS    `yaml:"tls"`
+	Limits     Limits `yaml:"limits"`
+	PolicyFile string `yaml:"policy_file"` // oslo.policy's YAML over every service's rules; empty: policy.yaml in StateDir, if it is there
+
 	Identity  Identity  `yaml:"identity"`
 	Scheduler Scheduler `yaml:"scheduler"`
 	Compute   Compute   `yaml:"compute"`
 	Network   Network   `yaml:"network"`
 
-	Join  string `yaml:"join"`  // agent only: nats://host:port of a controller's bus
+	Join  string `yaml:"join"`  // agent only: nats://host:port of a controller's bus, tls:// if it has TLS
 	Token string `yaml:"token"` // agent only: the bus's secret; StateDir/join-token of the controller
+}
+
+// TLS of every port that this process opens, and of the way to the controller's bus. All are names of PEM files.
+type TLS struct {
+	Cert string `yaml:"cert"` // with the chain up to the authority; empty: no TLS
+	Key  string `yaml:"key"`
+	CA   string `yaml:"ca"` // the authority that clients and agents trust; empty: the machine's own list
+}
+
+// Limits of the front door. 0 is the default of packages door and httpapi, named beside each.
+type Limits struct {
+	Connections    int     `yaml:"connections"`        // HTTP connections, all ports: 16384, less where descriptors are few
+	BusConnections int     `yaml:"bus_connections"`    // of agents: a quarter of the process's descriptors
+	Requests       int     `yaml:"requests"`           // worked on at once: 512
+	Queue          int     `yaml:"queue"`              // waiting for that: 4096
+	Logins         int     `yaml:"logins"`             // password checks at once: the number of processors
+	Streams        int     `yaml:"streams"`            // up- and downloads at once: 256
+	MemoryMiB      int     `yaml:"memory_mib"`         // of large bodies and answers: 256
+	HeaderSeconds  int     `yaml:"header_seconds"`     // to send a header: 10
+	BodySeconds    int     `yaml:"body_seconds"`       // to send a body that is no upload: 30
+	IdleSeconds    int     `yaml:"idle_seconds"`       // between two requests of a connection: 120
+	ProjectRate    float64 `yaml:"project_rate"`       // requests a second of one project: no limit
+	ProjectBurst   int     `yaml:"project_rate_burst"` // at once before that holds: twice the rate
 }
 
 // Identity settings.
@@ -115,6 +142,17 @@ func (c *Config) Check() error {
 		return fmt.Errorf("accel %q is none of auto, kvm, tcg", c.Accel)
 	case c.Compute.CPURatio <= 0 || c.Compute.RAMRatio <= 0 || c.Compute.DiskRatio <= 0:
 		return errors.New("compute: allocation ratios must be above 0")
+	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return errors.New("tls.cert and tls.key belong together: one is set, the other is not")
+	case c.Limits.ProjectRate < 0:
+		return fmt.Errorf("limits.project_rate %g is below 0", c.Limits.ProjectRate)
+	}
+	l := c.Limits
+	for name, n := range map[string]int{"connections": l.Connections, "bus_connections": l.BusConnections, "requests": l.Requests, "queue": l.Queue, "logins": l.Logins, "streams": l.Streams,
+		"memory_mib": l.MemoryMiB, "header_seconds": l.HeaderSeconds, "body_seconds": l.BodySeconds, "idle_seconds": l.IdleSeconds, "project_rate_burst": l.ProjectBurst} {
+		if n < 0 {
+			return fmt.Errorf("limits.%s %d is below 0", name, n)
+		}
 	}
 	for name, cidr := range map[string]string{"network.external_cidr": c.Network.External, "network.private_cidr": c.Network.Private} {
 		if cidr == "" {
@@ -159,11 +197,19 @@ func (c *Config) Addr(port int) string {
 
 // URL is a service's address as clients are told.
 func (c *Config) URL(port int, path string) string {
-	host := c.Public
-	if host == "" {
-		host = c.Listen
+	scheme := "http://"
+	if c.TLS.Cert != "" {
+		scheme = "https://"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(port+c.PortOffset)) + path
+	return scheme + net.JoinHostPort(c.PublicHost(), strconv.Itoa(port+c.PortOffset)) + path
+}
+
+// PublicHost is the host name or address that clients are told.
+func (c *Config) PublicHost() string {
+	if c.Public != "" {
+		return c.Public
+	}
+	return c.Listen
 }
 
 // Path is a file below the state directory.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -92,8 +93,10 @@ func PlacementErrors(e ErrorInfo) (int, any) {
 	return e.Status, map[string]any{"errors": []any{item}}
 }
 
-func writeJSON(w http.ResponseWriter, status int, body any) error {
+// write sends the answer, once the limits have been told how much it is.
+func (r *Request) write(w http.ResponseWriter, status int, body any) error {
 	if body == nil {
+		r.held.answered(r, w, 0)
 		if status != http.StatusNoContent && status != http.StatusNotModified {
 			w.Header().Set("Content-Length", "0")
 		}
@@ -104,6 +107,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) error {
 	if err != nil {
 		return err
 	}
+	r.held.answered(r, w, len(b))
 	if w.Header().Get("Content-Type") == "" {
 		w.Header().Set("Content-Type", "application/json")
 	}
@@ -113,9 +117,16 @@ func writeJSON(w http.ResponseWriter, status int, body any) error {
 	return err
 }
 
+// marshal writes JSON as Python does: <, > and & stay as they are.
 func marshal(v any) ([]byte, error) {
 	if raw, ok := v.(json.RawMessage); ok {
 		return raw, nil
 	}
-	return json.Marshal(v)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes()[:b.Len()-1], nil // without the encoder's line end
 }

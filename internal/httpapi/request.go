@@ -26,6 +26,7 @@ type Request struct {
 	svc  *Service
 	body []byte
 	doc  any
+	held holding
 }
 
 // Param is a path wildcard.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ func (t *table) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &Request{Request: hr, W: w, ID: "req-" + uuid.NewString(), svc: t.svc}
 	rec := &recorder{ResponseWriter: w}
 	r.W = rec
+	r.held.l = t.svc.Limits
+	defer r.held.end()
 	h := rec.Header()
 	h.Set("X-Openstack-Request-Id", r.ID)
 	for _, name := range t.svc.RequestIDs {
@@ -50,12 +53,15 @@ func (t *table) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if rec.status != 0 { // a stream has answered by itself
 		return
 	}
-	if err := writeJSON(rec, status, body); err != nil && rec.status == 0 {
+	if err := r.write(rec, status, body); err != nil && rec.status == 0 {
 		t.fail(rec, r, err)
 	}
 }
 
 func (t *table) dispatch(r *Request) (body any, status int, err error) {
+	if r.ContentLength != 0 && t.svc.Limits != nil { // also a body that nobody will read must come, or net/http waits for it
+		http.NewResponseController(r.W).SetReadDeadline(time.Now().Add(t.svc.Limits.bodyTime)) //nolint:errcheck // without deadlines the server's own hold
+	}
 	path := r.URL.Path
 	slash := t.svc.StrictSlash && strings.HasSuffix(path, "/")
 	if len(path) > 1 {
@@ -91,6 +97,11 @@ func (t *table) dispatch(r *Request) (body any, status int, err error) {
 	} else if tok := r.Header.Get("X-Auth-Token"); tok != "" {
 		r.Creds, _ = t.svc.Auth.Authenticate(r.Context(), tok) // a public call serves a bad token like none
 	}
+	if r.Creds != nil {
+		if err := t.svc.Limits.allow(r.caller()); err != nil {
+			return nil, 0, err
+		}
+	}
 	if versioned {
 		if r.Version, err = t.svc.Micro.negotiate(r.Header); err != nil {
 			return nil, 0, err
@@ -105,6 +116,9 @@ func (t *table) dispatch(r *Request) (body any, status int, err error) {
 		return nil, 0, err
 	}
 	r.Route = rw.Route
+	if err := r.held.enter(r, rw.Route); err != nil {
+		return nil, 0, err
+	}
 	return t.run(r, rw)
 }
 
@@ -216,19 +230,31 @@ type methodError struct{ allow map[string]bool }
 func (*methodError) Error() string { return "The method specified is not allowed for this resource." }
 
 func readBody(r *Request, most int64) error {
-	if r.Body == nil || r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if r.Body == nil || r.Body == http.NoBody || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
 	if most == 0 {
 		most = DefaultMaxBody
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(r.W, r.Body, most))
+	if r.ContentLength > most {
+		return fault.TooLarge("Request is too large: the body may have at most %d bytes.", most)
+	}
+	metered := &meteredBody{Reader: http.MaxBytesReader(r.W, r.Body, most), r: r, free: smallBytes}
+	b, err := io.ReadAll(metered)
 	if err != nil {
 		var big *http.MaxBytesError
-		if errors.As(err, &big) {
+		switch {
+		case metered.denied:
+			return busy()
+		case errors.As(err, &big):
 			return fault.TooLarge("Request is too large: the body may have at most %d bytes.", most)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return &limitError{error: fault.Invalid("", "The request's body did not come in time."), status: http.StatusRequestTimeout}
 		}
 		return fault.Invalid("", "the request body could not be read").WithCause(err)
+	}
+	if r.held.l != nil {
+		http.NewResponseController(r.W).SetReadDeadline(time.Time{}) //nolint:errcheck // else it would end the handler's context when it passes
 	}
 	if len(b) == 0 {
 		return nil
@@ -276,7 +302,9 @@ func (t *table) run(r *Request, rw *row) (any, int, error) {
 			return nil, 0, err
 		}
 	}
-	if !rw.Stream {
+	if rw.Stream {
+		r.held.unhurried(r)
+	} else {
 		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
 		defer cancel()
 		r.Request = r.Request.WithContext(ctx)
@@ -344,6 +372,15 @@ func (t *table) fail(w *recorder, r *Request, err error) {
 	}
 	info := ErrorInfo{Kind: fault.KindOf(err), Message: fault.Message(err), RequestID: r.ID, Version: r.Version}
 	info.Status = statusOf[info.Kind]
+	var le *limitError
+	if errors.As(err, &le) {
+		if le.status != 0 {
+			info.Status = le.status
+		}
+		if le.after > 0 {
+			w.Header().Set("Retry-After", retryAfter(le.after))
+		}
+	}
 	var f *fault.Fault
 	if errors.As(err, &f) {
 		info.Type = f.Type
@@ -367,7 +404,7 @@ func (t *table) fail(w *recorder, r *Request, err error) {
 			_, body = KeystoneErrors(info)
 		}
 	}
-	if err := writeJSON(w, status, body); err != nil {
+	if err := r.write(w, status, body); err != nil {
 		t.svc.Log.Warn("error body not sent", "request_id", r.ID, "err", err)
 	}
 }

@@ -51,6 +51,7 @@ type Route struct {
 	Body    Schemas // JSON schemas by microversion; empty: any JSON object or no body
 	Query   Schemas // schemas of the query, as an object of string lists
 	MaxBody int64   // bytes; 0: DefaultMaxBody
+	Login   bool    // checks a password, so is slow: its own bound of requests at once
 	Stream  bool    // the handler reads and writes raw bytes; no size limit, no deadline
 
 	Resource string // what Changes call the answer: "server"; see Change
@@ -83,6 +84,7 @@ type Service struct {
 	Root    []Route // served at absolute paths, unversioned: version documents
 	Ledger  []Change
 	Log     *slog.Logger
+	Limits  *Limits // nil: none
 
 	WrongMethod     int      // status for a known path with another method: 404 as Nova does, or 0 for 405
 	RequestIDs      []string // response headers that carry the request id, besides X-Openstack-Request-Id

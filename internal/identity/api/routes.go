@@ -14,7 +14,7 @@ func (f *face) rootRoutes() []httpapi.Route {
 		{Method: "GET", Path: "/v3", Name: "v3", Public: true, Handler: f.v3Version},
 		{Method: "GET", Path: "/v2.0", Name: "v2", Public: true, Handler: f.v2Version},
 
-		{Method: "POST", Path: "/v2.0/tokens", Name: "v2.tokens.create", Public: true, Body: v2AuthBody, Handler: f.v2Token},
+		{Method: "POST", Path: "/v2.0/tokens", Name: "v2.tokens.create", Public: true, Login: true, Body: v2AuthBody, Handler: f.v2Token},
 		{Method: "GET", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.show", Rule: "identity:v2_validate_token", Target: hideToken, Handler: f.v2ShowToken},
 		{Method: "HEAD", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.check", Rule: "identity:v2_validate_token", Target: hideToken, Handler: f.v2CheckToken},
 		{Method: "DELETE", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.revoke", Rule: "identity:v2_revoke_token", Target: hideToken, Handler: f.v2RevokeToken},
@@ -32,7 +32,7 @@ func (f *face) v3Routes() []httpapi.Route {
 
 func (f *face) authRoutes() []httpapi.Route {
 	return []httpapi.Route{
-		{Method: "POST", Path: "/auth/tokens", Name: "tokens.create", Public: true, Body: authBody, Status: http.StatusCreated, Handler: f.issueToken},
+		{Method: "POST", Path: "/auth/tokens", Name: "tokens.create", Public: true, Login: true, Body: authBody, Status: http.StatusCreated, Handler: f.issueToken},
 		{Method: "GET", Path: "/auth/tokens", Name: "tokens.show", Rule: "identity:validate_token", Target: f.subjectTarget, Handler: f.showToken},
 		{Method: "DELETE", Path: "/auth/tokens", Name: "tokens.revoke", Rule: "identity:revoke_token", Target: f.subjectTarget, Handler: f.revokeToken},
 		{Method: "GET", Path: "/auth/catalog", Name: "auth.catalog", Handler: f.ownCatalog},
@@ -49,7 +49,7 @@ func (f *face) peopleRoutes() []httpapi.Route {
 		{Method: "GET", Path: "/users/{id}", Name: "users.show", Rule: "identity:get_user", Target: f.userTarget, Handler: f.showUser},
 		{Method: "PATCH", Path: "/users/{id}", Name: "users.update", Rule: "identity:update_user", Target: f.userTarget, Body: body("user", userAttrs), Handler: f.updateUser},
 		{Method: "DELETE", Path: "/users/{id}", Name: "users.delete", Rule: "identity:delete_user", Target: f.userTarget, Handler: f.deleteUser},
-		{Method: "POST", Path: "/users/{id}/password", Name: "users.password", Public: true, Body: passwordChange, Handler: f.changePassword},
+		{Method: "POST", Path: "/users/{id}/password", Name: "users.password", Public: true, Login: true, Body: passwordChange, Handler: f.changePassword},
 		{Method: "GET", Path: "/users/{id}/projects", Name: "users.projects", Rule: "identity:list_projects_for_user", Target: f.userTarget, Handler: f.userProjects},
 		{Method: "GET", Path: "/users/{id}/groups", Name: "users.groups", Rule: "identity:list_groups_for_user", Target: f.userTarget, Handler: f.userGroups},
 
