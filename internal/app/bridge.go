@@ -10,6 +10,7 @@ import (
 	"nephos/internal/bus"
 	"nephos/internal/compute"
 	"nephos/internal/fault"
+	"nephos/internal/faultpoint"
 	"nephos/internal/host/imagecache"
 	"nephos/internal/hostapi"
 	"nephos/internal/image"
@@ -119,6 +120,9 @@ func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, erro
 	n, err := blob.ReadAt(buf, q.Offset)
 	if errors.Is(err, io.EOF) {
 		err = nil
+	}
+	if err == nil {
+		err = faultpoint.Spoil(ctx, "image", "read", "", "bytes", buf[:n])
 	}
 	return buf[:n], err
 }

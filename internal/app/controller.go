@@ -73,11 +73,11 @@ func (c *controller) build(ctx context.Context, external netip.Prefix) error {
 	clock := clockwork.NewRealClock()
 	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: c.db.Dialect == db.SQLite})
 	var err error
-	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.Path("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
+	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.SharedPath("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
 		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
 		return err
 	}
-	store, err := image.NewDirStore(c.cfg.Path("images"), 256<<20)
+	store, err := image.NewDirStore(c.cfg.SharedPath("images"), 256<<20)
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func adminPassword(c *config.Config) (string, error) {
 	if c.AdminPassword != "" {
 		return c.AdminPassword, nil
 	}
-	return keptSecret(c.Path("admin-password"), 16)
+	return keptSecret(c.SharedPath("admin-password"), 16)
 }
 
 // writeCredentials writes openrc and clouds.yaml for the admin, 0600.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"nephos/internal/bus"
 	"nephos/internal/config"
 	"nephos/internal/fault"
 	"nephos/internal/image"
@@ -58,45 +57,11 @@ func Up(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Logger
 }
 
 func up(ctx context.Context, cfg *config.Config, st *state, say func(string, ...any), log *slog.Logger, l *lifecycle) error {
-	password, err := adminPassword(cfg)
+	c, err := startController(ctx, cfg, st, say, log, l)
 	if err != nil {
 		return err
 	}
-	secure, err := serverTLS(cfg)
-	if err != nil {
-		return err
-	}
-	b, err := bus.Open(bus.Config{Name: "controller", Listen: cfg.Addr(config.PortBus), Token: st.token, Log: log, ServerTLS: secure, Clients: busClients(cfg)})
-	if err != nil {
-		return err
-	}
-	l.onStop("bus", b.Close)
-	external, err := externalRange(cfg)
-	if err != nil {
-		return err
-	}
-	c, err := newController(ctx, cfg, log, b, external)
-	if err != nil {
-		return err
-	}
-	c.secure = secure
-	c.closeWith(l)
-	if err := c.bootstrap(ctx, password); err != nil {
-		return err
-	}
-	if err := c.start(l); err != nil {
-		return err
-	}
-	say("database    %s", c.db.Dialect)
-	if err := writeCredentials(cfg, password); err != nil {
-		return err
-	}
-	if err := c.listen(l); err != nil {
-		return err
-	}
-	say("identity    %s   user admin, project admin", cfg.URL(config.PortIdentity, "/v3"))
-	say("compute     %s", cfg.URL(config.PortCompute, "/v2.1"))
-	if err := startHost(ctx, cfg, st, b, localImages{c.images}, log, l); err != nil {
+	if err := startHost(ctx, cfg, st, c.bus, localImages{c.images}, log, l); err != nil {
 		return err
 	}
 	if err := c.awaitHosts(ctx); err != nil {

@@ -24,10 +24,11 @@ const (
 
 // grammar is everything that can be typed.
 type grammar struct {
-	Up     upCmd     `cmd:"" group:"cloud" help:"Run a whole cloud on this machine, in the foreground."`
-	Agent  agentCmd  `cmd:"" group:"cloud" help:"Run a compute host that joins a cloud."`
-	Down   downCmd   `cmd:"" group:"cloud" help:"End the guests and networks that a stopped cloud left running here."`
-	Doctor doctorCmd `cmd:"" group:"cloud" help:"Say what this machine lacks and how to mend it."`
+	Up         upCmd         `cmd:"" group:"cloud" help:"Run a whole cloud on this machine, in the foreground."`
+	Controller controllerCmd `cmd:"" group:"cloud" help:"Run a cloud's services, for hosts that join."`
+	Agent      agentCmd      `cmd:"" group:"cloud" help:"Run a compute host that joins a cloud."`
+	Down       downCmd       `cmd:"" group:"cloud" help:"End the guests and networks that a stopped cloud left running here."`
+	Doctor     doctorCmd     `cmd:"" group:"cloud" help:"Say what this machine lacks and how to mend it."`
 
 	Boot   client.Boot   `cmd:"" group:"servers" help:"Make a server."`
 	Server client.Server `cmd:"" group:"servers" help:"list, show, delete, start, stop, reboot, pause, unpause, suspend, resume, console, ssh, trace."`

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,11 +55,41 @@ func (u *upCmd) config(env *client.Env) (*config.Config, error) {
 	return cfg, err
 }
 
+type controllerCmd struct {
+	machineFlags
+	cloudFlags
+	Join   *string `placeholder:"nats://HOST:PORT,…" help:"A bus that runs elsewhere, for several controllers; without it the controller has its own."`
+	Token  *string `placeholder:"T" env:"NEPHOS_JOIN_TOKEN" help:"That bus's secret."`
+	Shared *string `placeholder:"DIR" type:"path" help:"What several controllers share: token keys, images, the admin's password (the state directory)."`
+}
+
+// Help is shown by `nephos help controller`.
+func (*controllerCmd) Help() string {
+	return `All services and no compute host; hosts join with "nephos agent --join" and the secret in the file join-token of the state directory. ` +
+		`Several controllers need one PostgreSQL database (--db), one bus (--join) and one shared directory (--shared); any balancer may stand before them.`
+}
+
+func (c *controllerCmd) Run(ctx context.Context, env *client.Env) error {
+	cfg, err := c.load(client.DefaultStateDir(env.Getenv))
+	if err != nil {
+		return err
+	}
+	c.apply(cfg)
+	over(&cfg.Join, c.Join)
+	over(&cfg.Token, c.Token)
+	over(&cfg.SharedDir, c.Shared)
+	if cfg.Join != "" && cfg.Database == "" {
+		return usageError{errors.New("controllers that share a bus must share a database: --db postgres://… is needed with --join")}
+	}
+	return start(ctx, env, cfg, c.LogFile, app.Control)
+}
+
 type agentCmd struct {
 	machineFlags
-	Join   *string `placeholder:"nats://HOST:PORT" help:"The bus of a controller; tls://HOST:PORT where it has TLS."`
-	Token  *string `placeholder:"T" env:"NEPHOS_JOIN_TOKEN" help:"The bus's secret: the file join-token in the controller's state directory."`
-	Listen *string `placeholder:"ADDR" help:"Address by which other hosts reach this one."`
+	Join      *string `placeholder:"nats://HOST:PORT" help:"The bus of a controller; tls://HOST:PORT where it has TLS."`
+	Token     *string `placeholder:"T" env:"NEPHOS_JOIN_TOKEN" help:"The bus's secret: the file join-token in the controller's state directory."`
+	Listen    *string `placeholder:"ADDR" help:"Address by which other hosts reach this one."`
+	FakeHosts *int    `placeholder:"N" help:"Number of simulated hosts, with --driver fake."`
 }
 
 func (a *agentCmd) Run(ctx context.Context, env *client.Env) error {
@@ -69,6 +100,7 @@ func (a *agentCmd) Run(ctx context.Context, env *client.Env) error {
 	over(&cfg.Join, a.Join)
 	over(&cfg.Token, a.Token)
 	over(&cfg.Listen, a.Listen)
+	over(&cfg.FakeHosts, a.FakeHosts)
 	if cfg.Join == "" {
 		return usageError{fmt.Errorf("--join nats://HOST:PORT of a controller is needed (its port is %d and the controller's port offset)", config.PortBus)}
 	}

@@ -19,6 +19,7 @@ import (
 // Config is everything that can be set. Zero values of nested fields mean the default named beside them.
 type Config struct {
 	StateDir      string `yaml:"state_dir"`      // everything that a process keeps, also what must survive it
+	SharedDir     string `yaml:"shared_dir"`     // what several controllers share: token keys, image bytes, the made admin password; empty: StateDir
 	AdminPassword string `yaml:"admin_password"` // of user admin; empty: made at first start and kept in StateDir
 	PortOffset    int    `yaml:"port_offset"`    // added to each standard port
 	Listen        string `yaml:"listen"`         // address that all services bind
@@ -42,8 +43,8 @@ type Config struct {
 	Compute   Compute   `yaml:"compute"`
 	Network   Network   `yaml:"network"`
 
-	Join  string `yaml:"join"`  // agent only: nats://host:port of a controller's bus, tls:// if it has TLS
-	Token string `yaml:"token"` // agent only: the bus's secret; StateDir/join-token of the controller
+	Join  string `yaml:"join"`  // agent, and controllers that share a bus: nats://host:port of it, tls:// if it has TLS
+	Token string `yaml:"token"` // with Join: the bus's secret; StateDir/join-token of the controller that runs it
 }
 
 // TLS of every port that this process opens, and of the way to the controller's bus. All are names of PEM files.
@@ -215,4 +216,13 @@ func (c *Config) PublicHost() string {
 // Path is a file below the state directory.
 func (c *Config) Path(elem ...string) string {
 	return filepath.Join(append([]string{c.StateDir}, elem...)...)
+}
+
+// SharedPath is a file below the directory that several controllers share.
+func (c *Config) SharedPath(elem ...string) string {
+	dir := c.SharedDir
+	if dir == "" {
+		dir = c.StateDir
+	}
+	return filepath.Join(append([]string{dir}, elem...)...)
 }

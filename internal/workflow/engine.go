@@ -47,6 +47,7 @@ type activeRun struct {
 // runner is a Definition with its type erased.
 type runner interface {
 	run(ctx context.Context, e *Engine, w row)
+	declared() Declared
 }
 
 // New makes an Engine; Run starts it.

@@ -10,6 +10,7 @@ import (
 
 	"nephos/internal/db"
 	"nephos/internal/fault"
+	"nephos/internal/faultpoint"
 )
 
 // Undo has its own time: it must run also when the deadline has passed. When it is used up the undo is recorded as not done and the
@@ -64,10 +65,17 @@ func (x *exec[S]) forward(ctx context.Context) error {
 	step := &x.d.Steps[x.w.Step]
 	x.r.Try, x.r.host, x.r.detail, x.r.subs = x.w.Try, "", "", nil
 	started := x.e.now()
-	cause := x.do(ctx, step)
+	cause := x.point(ctx, step.Name, "before")
+	if cause == nil {
+		cause = x.do(ctx, step)
+	}
+	if cause == nil {
+		cause = x.point(ctx, step.Name, "effect")
+	}
 	if cause == nil {
 		cause = x.commit(ctx, step, started)
 		if cause == nil {
+			_ = x.point(ctx, step.Name, "committed") // what is committed does not fail any more
 			return nil
 		}
 	}
@@ -213,7 +221,13 @@ func (x *exec[S]) backward(ctx context.Context) error {
 	failedOne := step.Name == x.w.ErrStep
 	x.r.Try, x.r.host, x.r.detail, x.r.subs = x.w.Try, "", "", nil
 	started := x.e.now()
-	uerr := x.undo(ctx, step)
+	uerr := x.point(ctx, step.Name, "undo")
+	if uerr == nil {
+		uerr = x.undo(ctx, step)
+	}
+	if uerr == nil {
+		uerr = x.point(ctx, step.Name, "undone")
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -265,6 +279,7 @@ func (x *exec[S]) undo(ctx context.Context, step *Step[S]) error {
 func (x *exec[S]) settle(ctx context.Context) error {
 	w := x.w
 	state := x.r.State
+	_ = x.point(ctx, "", "fail")
 	err := x.locked(ctx, func(tx *db.Tx) error {
 		w = x.w
 		x.r.State = state
@@ -284,8 +299,14 @@ func (x *exec[S]) settle(ctx context.Context) error {
 	})
 	if err == nil {
 		x.w = w
+		_ = x.point(ctx, "", "failed")
 	}
 	return err
+}
+
+// point is a place where a test may have the process die, wait or fail; in builds without fault points it is nothing.
+func (x *exec[S]) point(ctx context.Context, step, moment string) error {
+	return faultpoint.Hit(ctx, "workflow", x.d.Kind, step, moment)
 }
 
 // reason is what the journal and the user read: a fault's words, or the bare error (it comes from a step, not from a request).

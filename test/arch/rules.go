@@ -3,7 +3,7 @@ package arch
 import "strings"
 
 // ground is what knows no service. Each of its rooms is listed by itself below; all others may stand on it.
-var ground = []string{"fault", "db", "bus", "door", "policy", "httpapi", "workflow", "hostapi", "diskformat"}
+var ground = []string{"fault", "faultpoint", "db", "bus", "door", "policy", "httpapi", "workflow", "hostapi", "diskformat"}
 
 // services are the rooms that own tables (DESIGN, section 2).
 var services = []string{"identity", "image", "network", "volume", "placement", "quota", "compute"}
@@ -13,6 +13,7 @@ var services = []string{"identity", "image", "network", "volume", "placement", "
 var rooms = map[string][]string{
 	// The ground.
 	"fault":      {},
+	"faultpoint": {},
 	"hostapi":    {"fault"},
 	"diskformat": {"fault"},
 	"policy":     {"fault"},
@@ -20,7 +21,7 @@ var rooms = map[string][]string{
 	"bus":        {"fault"},
 	"door":       {},
 	"httpapi":    {"fault", "policy"},
-	"workflow":   {"fault", "db"},
+	"workflow":   {"fault", "faultpoint", "db"},
 	"scheduler":  {},
 	"config":     {"scheduler"},
 
@@ -52,12 +53,12 @@ var rooms = map[string][]string{
 	"host/hypervisor/fake": {"fault", "hostapi", "host/hypervisor", "host/simlog"},
 	"host/dataplane":       {"fault", "hostapi"},
 	"host/dataplane/dhcp":  {"fault"},
-	"host/dataplane/linux": {"fault", "hostapi", "host/dataplane", "host/dataplane/dhcp"},
+	"host/dataplane/linux": {"fault", "faultpoint", "hostapi", "host/dataplane", "host/dataplane/dhcp"},
 	"host/dataplane/fake":  {"fault", "hostapi", "host/dataplane"},
 	"host/blockdev":        {"fault", "hostapi", "diskformat"},
 	"host/imagecache":      {"fault", "hostapi", "diskformat"},
 	"host/configdrive":     {"fault", "hostapi", "metadata"},
-	"host/agent": {"fault", "bus", "hostapi", "metadata", "host/hypervisor", "host/dataplane", "host/blockdev", "host/imagecache",
+	"host/agent": {"fault", "faultpoint", "bus", "hostapi", "metadata", "host/hypervisor", "host/dataplane", "host/blockdev", "host/imagecache",
 		"host/configdrive", "host/simlog"},
 
 	// The top.

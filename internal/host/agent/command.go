@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nephos/internal/fault"
+	"nephos/internal/faultpoint"
 	"nephos/internal/hostapi"
 )
 
@@ -76,13 +77,16 @@ func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Resul
 	case <-fctx.Done():
 		return in.land(cmd, f, a.failed(cmd, &steps{}, errors.New("cancelled before it began"))), nil
 	}
+	_ = faultpoint.Hit(fctx, "agent", string(cmd.Op), "command", "begin")
 	res := a.execute(fctx, in, cmd)
+	_ = faultpoint.Hit(fctx, "agent", string(cmd.Op), "command", "done")
 	if cmd.Op == hostapi.OpDestroy && res.Err == "" {
 		a.bury(in, cmd.Epoch)
 	}
 	if res.Err == "" || !stopping(ctx) {
 		in.record(res) // before the next operation may begin: it may remove the directory
 	}
+	_ = faultpoint.Hit(fctx, "agent", string(cmd.Op), "command", "recorded")
 	<-in.run
 	return in.land(cmd, f, res), nil
 }
@@ -181,8 +185,9 @@ func (a *Agent) bury(in *instance, epoch int64) {
 // steps collects what was done, with its times.
 type steps struct {
 	list  []hostapi.StepTime
-	name  string            // of the one that failed
-	begin func(name string) // told when a step begins; may be nil
+	name  string                          // of the one that failed
+	begin func(name string)               // told when a step begins; may be nil
+	point func(step, moment string) error // the command's fault points; nil in builds without
 }
 
 // do runs one named step.
@@ -191,13 +196,36 @@ func (s *steps) do(name string, fn func() (detail string, err error)) error {
 		s.begin(name)
 	}
 	st := hostapi.StepTime{Name: name, Started: time.Now()}
-	detail, err := fn()
+	detail, err := s.pass(name, fn)
 	st.Finished, st.Detail = time.Now(), detail
 	if err != nil {
 		st.Err, s.name = fault.Reason(err), name
 	}
 	s.list = append(s.list, st)
 	return err
+}
+
+// pass runs fn between the step's fault points.
+func (s *steps) pass(name string, fn func() (string, error)) (string, error) {
+	if s.point == nil {
+		return fn()
+	}
+	if err := s.point(name, "before"); err != nil {
+		return "", err
+	}
+	detail, err := fn()
+	if err == nil {
+		err = s.point(name, "after")
+	}
+	return detail, err
+}
+
+// points are the fault points of a command; nil in builds without.
+func points(ctx context.Context, op hostapi.Op) func(step, moment string) error {
+	if !faultpoint.Enabled {
+		return nil
+	}
+	return func(step, moment string) error { return faultpoint.Hit(ctx, "agent", string(op), step, moment) }
 }
 
 // execute runs the operation. The instance is held.
@@ -215,7 +243,7 @@ func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) 
 	if cmd.Op != hostapi.OpBuild && cmd.Op != hostapi.OpDestroy && in.currentSpec() == nil {
 		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was never built on this host")
 	}
-	var st steps
+	st := steps{point: points(ctx, cmd.Op)}
 	if cmd.Op == hostapi.OpBuild {
 		st.begin = func(name string) { // a lost word costs only a less fine task_state
 			_ = a.cfg.Bus.Publish(hostapi.SubjectProgress, hostapi.Progress{Subject: cmd.Subject, Epoch: cmd.Epoch, Op: cmd.Op, Step: name})
@@ -299,7 +327,7 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	a.mu.Unlock()
 	lock.Lock()
 	defer lock.Unlock()
-	var st steps
+	st := steps{point: points(ctx, cmd.Op)}
 	if cmd.Task == nil {
 		return a.failed(cmd, &st, fault.Invalid("task", "a storage operation without a task"))
 	}

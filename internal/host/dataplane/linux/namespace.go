@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nephos/internal/fault"
+	"nephos/internal/faultpoint"
 )
 
 // netnsDir is where named namespaces are mounted, as iproute2 expects them.
@@ -188,6 +189,9 @@ func (n *namespace) set(must bool, settings ...sysctl) error {
 
 // nft feeds text to nft -f inside the namespace: one transaction, all or nothing.
 func (n *namespace) nft(ctx context.Context, text string) error {
+	if err := faultpoint.Hit(ctx, "nft", "apply", "", "before"); err != nil {
+		return fmt.Errorf("nftables in namespace %q: %w", n.name, err)
+	}
 	out, err := n.run(ctx, text, "nft", "-f", "-")
 	if err != nil {
 		return fmt.Errorf("nftables in namespace %q: %w: %s", n.name, err, strings.TrimSpace(out))
