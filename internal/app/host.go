@@ -65,7 +65,13 @@ func startRealHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bu
 		return fmt.Errorf("image cache: %w", err)
 	}
 	l.onStop("image cache", cache.Close)
-	store, err := blockdev.Open(cfg.StateDir, blockdev.Options{Image: agent.CachedImage(cache), LiveCopy: drv.CopyDisk, LiveResize: drv.ResizeDisk})
+	store, err := blockdev.Open(cfg.StateDir, blockdev.Options{Image: agent.CachedImage(cache),
+		LiveCopy: func(ctx context.Context, server, volume, dst string) error {
+			return held(ctx, drv, server, func() error { return drv.CopyDisk(ctx, server, volume, dst) })
+		},
+		LiveResize: func(ctx context.Context, server, volume string, bytes int64) error {
+			return held(ctx, drv, server, func() error { return drv.ResizeDisk(ctx, server, volume, bytes) })
+		}})
 	if err != nil {
 		return fmt.Errorf("volumes: %w", err)
 	}
@@ -99,6 +105,18 @@ func startRealHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bu
 	})
 	l.run("agent "+hi.Name, a.Run)
 	return nil
+}
+
+// held runs act if the server's guest runs; a stopped one holds no disk.
+func held(ctx context.Context, drv hypervisor.Driver, server string, act func() error) error {
+	s, err := drv.Status(ctx, server)
+	if err != nil {
+		return err
+	}
+	if !s.Running() {
+		return blockdev.ErrNotHeld
+	}
+	return act()
 }
 
 // linuxPlane is the data plane's configuration; Down uses the same to find what is to be removed.

@@ -6,6 +6,7 @@ const (
 	OpUnrescue     Op = "unrescue"      // Spec without Rescue: the rescue disk goes, the guest starts from its own
 	OpRebuild      Op = "rebuild"       // Spec, Rebuild: new disks; the old ones are set aside until the guest runs
 	OpRebuildUndo  Op = "rebuild-undo"  // Spec as it was, Rebuild: the disks that were set aside come back
+	OpRebuildDone  Op = "rebuild-done"  // Rebuild: what was set aside goes for good
 	OpSnapshot     Op = "snapshot"      // Snapshot: a copy of the root disk, consistent where a guest agent answers; the guest runs on
 	OpUpload       Op = "upload"        // Snapshot: the copy's bytes go to the image room
 	OpSnapshotDrop Op = "snapshot-drop" // Snapshot: the copy goes; succeeds if there is none
@@ -22,6 +23,8 @@ type RescueSpec struct {
 	// second, and volumes are left out.
 	Stable  bool   `json:"stable,omitempty"`
 	DiskBus string `json:"disk_bus,omitempty"` // of the rescue disk; empty: the machine's
+	// PasswordBefore is kept by the host: the admin password that the guest's metadata showed before, and shows again afterwards.
+	PasswordBefore string `json:"password_before,omitempty"`
 }
 
 // RebuildTask says what a rebuild keeps.

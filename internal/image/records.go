@@ -35,6 +35,19 @@ type CreateParams struct {
 // Create makes a record in status queued. 400 for a bad attribute, 403 for another's owner, 409 for an id ever used, 413 for too many tags
 // or properties.
 func (s *Service) Create(ctx context.Context, creds *policy.Credentials, p CreateParams) (Image, error) {
+	img, err := s.draft(creds, p)
+	if err != nil {
+		return Image{}, err
+	}
+	err = s.write(ctx, img.ID, func(tx *db.Tx) error { return insert(ctx, tx, img) })
+	if db.IsUnique(err) {
+		return Image{}, fault.Conflict("Image ID %s already exists!", img.ID)
+	}
+	return img, err
+}
+
+// draft is the record that p asks for.
+func (s *Service) draft(creds *policy.Credentials, p CreateParams) (Image, error) {
 	now := db.Now().Time
 	img := Image{ID: p.ID, Name: p.Name, Owner: p.Owner, Status: Queued, Visibility: p.Visibility, DiskFormat: p.DiskFormat,
 		ContainerFormat: p.ContainerFormat, MinDiskGiB: p.MinDiskGiB, MinRAMMiB: p.MinRAMMiB, Protected: p.Protected, Hidden: p.Hidden,
@@ -56,33 +69,29 @@ func (s *Service) Create(ctx context.Context, creds *policy.Credentials, p Creat
 	if creds != nil && !creds.IsAdmin() && (img.Owner != creds.ProjectID || img.Owner == "") {
 		return Image{}, fault.Forbidden("You are not permitted to create images owned by '%s'.", img.Owner)
 	}
-	if err := img.check(); err != nil {
-		return Image{}, err
-	}
-	err := s.write(ctx, img.ID, func(tx *db.Tx) error { return insert(ctx, tx, img) })
-	if db.IsUnique(err) {
-		return Image{}, fault.Conflict("Image ID %s already exists!", img.ID)
-	}
-	return img, err
+	return img, img.check()
 }
 
 // write runs fn and, once it is committed, lets nobody see the image as it was.
 func (s *Service) write(ctx context.Context, id string, fn func(*db.Tx) error) error {
-	return s.db.Write(ctx, func(tx *db.Tx) error {
-		if err := lock(ctx, tx, id); err != nil {
-			return err
+	return s.db.Write(ctx, func(tx *db.Tx) error { return s.writeIn(ctx, tx, id, fn) })
+}
+
+// writeIn is write inside a transaction of another room's.
+func (s *Service) writeIn(ctx context.Context, tx *db.Tx, id string, fn func(*db.Tx) error) error {
+	if err := lock(ctx, tx, id); err != nil {
+		return err
+	}
+	if err := fn(tx); err != nil {
+		return err
+	}
+	tx.OnCommit(func() {
+		s.cache.forget(id)
+		if s.cfg.Changed != nil {
+			s.cfg.Changed(id)
 		}
-		if err := fn(tx); err != nil {
-			return err
-		}
-		tx.OnCommit(func() {
-			s.cache.forget(id)
-			if s.cfg.Changed != nil {
-				s.cfg.Changed(id)
-			}
-		})
-		return nil
 	})
+	return nil
 }
 
 // tagSet sorts and drops repeats.
@@ -270,20 +279,25 @@ func (s *Service) Delete(ctx context.Context, creds *policy.Credentials, id stri
 			}
 		}
 		upload = img.uploadID
-		now := db.Now()
-		if _, err := tx.Exec(ctx, `UPDATE images SET status = 'deleted', deleted_at = ?, updated_at = ?, upload_id = '', staged = FALSE WHERE id = ?`, now, now, id); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM image_members WHERE image_id = ?`, id); err != nil {
-			return err
-		}
-		return dropExtras(ctx, tx, id)
+		return erase(ctx, tx, id)
 	})
 	if err != nil {
 		return err
 	}
 	s.dropBytes(context.WithoutCancel(ctx), id, upload)
 	return nil
+}
+
+// erase marks the row.
+func erase(ctx context.Context, tx *db.Tx, id string) error {
+	now := db.Now()
+	if _, err := tx.Exec(ctx, `UPDATE images SET status = 'deleted', deleted_at = ?, updated_at = ?, upload_id = '', staged = FALSE WHERE id = ?`, now, now, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM image_members WHERE image_id = ?`, id); err != nil {
+		return err
+	}
+	return dropExtras(ctx, tx, id)
 }
 
 // dropBytes removes what a row no longer owns. A failure is only logged: the next Recover tries again.

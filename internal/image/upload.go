@@ -39,11 +39,16 @@ func (s *Service) Upload(ctx context.Context, creds *policy.Credentials, id stri
 	if err != nil {
 		return err
 	}
+	return s.publish(ctx, img, sum)
+}
+
+// publish makes a sealed part the image's bytes, if they are what the record says.
+func (s *Service) publish(ctx context.Context, img Image, sum digests) error {
 	info, err := s.inspectPart(ctx, img)
 	if err != nil {
 		return err
 	}
-	if err := s.store.Publish(ctx, id, img.uploadID); err != nil {
+	if err := s.store.Publish(ctx, img.ID, img.uploadID); err != nil {
 		return err
 	}
 	return s.settle(ctx, img, func(i *Image) {

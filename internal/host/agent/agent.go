@@ -32,6 +32,20 @@ type Disks interface {
 	Prepare(ctx context.Context, dir string, spec *hostapi.InstanceSpec, step func(name string, fn func() (string, error)) error) (Prepared, error)
 	// ConfigDrive writes the drive anew and gives its path.
 	ConfigDrive(ctx context.Context, dir string, spec *hostapi.InstanceSpec) (string, error)
+	// Fetch has an image in the cache, whole.
+	Fetch(ctx context.Context, image hostapi.ImageSpec) error
+	// Rescue makes (or finds) the disk of spec.Rescue and gives it with its kernel. DropRescue removes it; none is no error.
+	Rescue(ctx context.Context, dir string, spec *hostapi.InstanceSpec) (Prepared, error)
+	DropRescue(dir string) error
+	// SetAside moves the local disks away under t.Key, once; PutBack has them again, and finds nothing to do where none were set aside; DropAside removes all
+	// that was ever set aside.
+	SetAside(dir string, t hostapi.RebuildTask) error
+	PutBack(dir, key string) error
+	DropAside(dir string) error
+	// Snapshot makes a standing-alone copy of the root disk, once, and gives its path. live copies a disk of the running guest into a file that exists with the
+	// disk's size; nil when no process holds the disk. DropSnapshot removes the copy.
+	Snapshot(ctx context.Context, dir, imageID string, live func(diskID, dst string) error) (string, error)
+	DropSnapshot(dir, imageID string) error
 	// Do carries out a storage operation.
 	Do(ctx context.Context, op hostapi.Op, t hostapi.VolumeTask) (hostapi.VolumeSpec, error)
 	// List and Images tell what exists, for the inventory.
@@ -48,6 +62,12 @@ type Prepared struct {
 	Cmdline         string
 }
 
+// ImageSink takes an image's bytes from this host into the image room. The file may be shared with it: it is not written to afterwards. Sending an image that is
+// whole already is no error.
+type ImageSink interface {
+	Put(ctx context.Context, t hostapi.SnapshotTask, path string) error
+}
+
 // Config makes an Agent.
 type Config struct {
 	Info     hostapi.HostInfo
@@ -56,6 +76,7 @@ type Config struct {
 	Driver   hypervisor.Driver
 	Plane    dataplane.Plane
 	Disks    Disks
+	Sink     ImageSink     // nil: no images are made of this host's servers
 	Parallel int           // builds at once; 0: no bound
 	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
 	// Simulated is where a simulated host keeps its records, nil on a real one. It survives a restart of the process but no power cut: nothing is synced, and

@@ -65,6 +65,11 @@ func (a *Agent) prepare(ctx context.Context, in *instance, spec *hostapi.Instanc
 	for _, v := range spec.Volumes {
 		g.Disks = append(g.Disks, volumeDisk(v))
 	}
+	if spec.Rescue != nil {
+		if err := st.do("rescue disk", func() (string, error) { return "", a.rescued(ctx, in.dir, spec, &g) }); err != nil {
+			return g, err
+		}
+	}
 	if spec.ConfigDrive {
 		err := st.do("configdrive", func() (string, error) {
 			path, err := a.cfg.Disks.ConfigDrive(ctx, in.dir, spec)

@@ -28,7 +28,7 @@ func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
 		defer cancel()
 	}
 	switch cmd.Op {
-	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete:
+	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete, hostapi.OpVolumeReimage:
 		res := a.storage(ctx, cmd)
 		if res.Err != "" && stopping(ctx) {
 			return nil, ctx.Err()
@@ -297,6 +297,9 @@ func (a *Agent) operate(ctx context.Context, in *instance, cmd hostapi.Command, 
 			return fault.Invalid("spec", "new metadata without a spec")
 		}
 		return in.editSpec(func(s *hostapi.InstanceSpec) { s.Metadata.Meta = cmd.Spec.Metadata.Meta })
+	}
+	if known, err := a.act(ctx, in, cmd, st); known {
+		return err
 	}
 	return fault.Invalid("op", "this host does not know the operation %q", cmd.Op)
 }

@@ -3,7 +3,8 @@
 //
 //	command.go    fencing by epoch, one run per command id, repeated commands join or get the recorded result
 //	build.go      the steps of a build: image → disk → config drive → network → hypervisor
-//	power.go, devices.go, volumes.go   the other operations
+//	power.go, devices.go   the other operations of power and of devices
+//	act.go, rescue.go, rebuild.go, snapshot.go   the actions beyond power, and disks.go, nodisks.go, what they do to files
 //	network.go    the host's desired networking: the controller's document joined with the ports of the instances that are here
 //	instance.go   one server here: its spec, what was done with it, the operation under way
 //	records.go    what outlives the process: instances/<uuid>/ with spec.json and state.json; lines of a log on simulated hosts

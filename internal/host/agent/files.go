@@ -37,15 +37,7 @@ func (f *Files) Prepare(ctx context.Context, dir string, spec *hostapi.InstanceS
 		if err != nil {
 			return p, err
 		}
-		if set.Kernel != nil {
-			p.Kernel, p.Cmdline = set.Kernel.Path, "root=/dev/vda console=tty0 console=ttyS0"
-			if spec.Machine.CmdlineExtra != "" {
-				p.Cmdline = spec.Machine.CmdlineExtra
-			}
-		}
-		if set.Ramdisk != nil {
-			p.Ramdisk = set.Ramdisk.Path
-		}
+		p.boot(set, spec)
 		if err := step("disk", func() (string, error) { return f.root(dir, spec, set.Root, &p) }); err != nil {
 			return p, err
 		}
@@ -58,7 +50,7 @@ func (f *Files) root(dir string, spec *hostapi.InstanceSpec, base imagecache.Bas
 	if size == 0 {
 		size = base.VirtualBytes
 	}
-	path := filepath.Join(dir, "disk.qcow2")
+	path := filepath.Join(dir, rootFile)
 	err := blockdev.CreateOverlay(path, blockdev.Backing{Path: base.Path, Format: base.Format, VirtualBytes: base.VirtualBytes}, size, f.Owner)
 	p.Disks = append(p.Disks, hypervisor.Disk{ID: "root", Path: path, Format: "qcow2", BootIndex: 0,
 		Backing: []hypervisor.Layer{{Path: base.Path, Format: base.Format}}})
@@ -68,7 +60,7 @@ func (f *Files) root(dir string, spec *hostapi.InstanceSpec, base imagecache.Bas
 // extra makes ephemeral and swap disks.
 func (f *Files) extra(ctx context.Context, dir string, spec *hostapi.InstanceSpec, step func(string, func() (string, error)) error, p *Prepared) error {
 	if spec.EphemeralGiB > 0 {
-		path := filepath.Join(dir, "ephemeral0.raw")
+		path := filepath.Join(dir, ephemeralFile)
 		err := step("ephemeral", func() (string, error) {
 			formatted, err := blockdev.CreateEphemeral(ctx, path, int64(spec.EphemeralGiB)*gib, f.Owner)
 			if !formatted {
@@ -82,7 +74,7 @@ func (f *Files) extra(ctx context.Context, dir string, spec *hostapi.InstanceSpe
 		p.Disks = append(p.Disks, hypervisor.Disk{ID: "ephemeral0", Path: path, Format: "raw", BootIndex: -1})
 	}
 	if spec.SwapMiB > 0 {
-		path := filepath.Join(dir, "swap.raw")
+		path := filepath.Join(dir, swapFile)
 		err := step("swap", func() (string, error) {
 			return "", blockdev.CreateSwap(path, spec.ServerID, int64(spec.SwapMiB)<<20, f.Owner)
 		})
@@ -133,16 +125,26 @@ func UsedImages(stateDir string) func(context.Context) ([]string, error) {
 			return nil, err
 		}
 		var out []string
+		used := func(spec *hostapi.InstanceSpec) {
+			images := []*hostapi.ImageSpec{spec.Image, kernelOf(spec.Image), ramdiskOf(spec.Image)}
+			if spec.Rescue != nil {
+				images = append(images, &spec.Rescue.Image, spec.Rescue.Image.Kernel, spec.Rescue.Image.Ramdisk)
+			}
+			for _, i := range images {
+				if i != nil {
+					out = append(out, i.ID)
+				}
+			}
+		}
 		for _, path := range specs {
 			var spec hostapi.InstanceSpec
 			if err := readJSON(path, &spec); err != nil {
 				continue // just being removed, or unreadable: then its overlay cannot be started either
 			}
-			for _, i := range []*hostapi.ImageSpec{spec.Image, kernelOf(spec.Image), ramdiskOf(spec.Image)} {
-				if i != nil {
-					out = append(out, i.ID)
-				}
-			}
+			used(&spec)
+		}
+		for _, spec := range asideSpecs(filepath.Join(stateDir, "instances")) {
+			used(&spec)
 		}
 		return out, nil
 	}

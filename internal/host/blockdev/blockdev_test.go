@@ -579,3 +579,75 @@ func BenchmarkCreateOverlay(b *testing.B) {
 		}
 	}
 }
+
+// A server that is stopped owns its volume but no process holds it: the file is copied, and growing it needs nobody.
+func TestVolumeOfAStoppedServer(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s, err := Open(t.TempDir(), Options{LiveCopy: func(context.Context, string, string, string) error { return ErrNotHeld },
+		LiveResize: func(context.Context, string, string, int64) error { return ErrNotHeld }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.Do(ctx, hostapi.OpVolumeCreate, hostapi.VolumeTask{VolumeID: "v1", SizeGiB: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(v.Path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Do(ctx, hostapi.OpSnapshotCreate, hostapi.VolumeTask{VolumeID: "v1", SnapshotID: "s1", InUseBy: "server"}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(s.SnapshotPath("s1")); err != nil || string(b) != "content" {
+		t.Errorf("the snapshot holds %q, %v", b, err)
+	}
+	if v, err = s.Do(ctx, hostapi.OpVolumeExtend, hostapi.VolumeTask{VolumeID: "v1", SizeGiB: 2, InUseBy: "server"}); err != nil || v.SizeGiB != 2 {
+		t.Errorf("extended to %d GiB, %v", v.SizeGiB, err)
+	}
+}
+
+// A reimage replaces what the volume holds and keeps its size; an image that does not fit changes nothing.
+func TestReimage(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dir := t.TempDir()
+	raw := filepath.Join(dir, "image")
+	if err := os.WriteFile(raw, []byte("new bytes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	size := int64(9)
+	s, err := Open(dir, Options{Image: func(context.Context, hostapi.ImageSpec) (Backing, error) { return Backing{raw, "raw", size}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.Do(ctx, hostapi.OpVolumeCreate, hostapi.VolumeTask{VolumeID: "v1", SizeGiB: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Do(ctx, hostapi.OpVolumeReimage, hostapi.VolumeTask{VolumeID: "v1", Image: &hostapi.ImageSpec{ID: "i"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := os.Stat(v.Path)
+	if err != nil || st.Size() != 1<<30 {
+		t.Errorf("size %v, %v", st, err)
+	}
+	f, err := os.Open(v.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	head := make([]byte, 9)
+	if _, err := f.Read(head); err != nil || string(head) != "new bytes" {
+		t.Errorf("%q, %v", head, err)
+	}
+	size = 2 << 30
+	if _, err := s.Do(ctx, hostapi.OpVolumeReimage, hostapi.VolumeTask{VolumeID: "v1", Image: &hostapi.ImageSpec{ID: "i"}}); fault.KindOf(err) != fault.KindInvalid {
+		t.Errorf("an image that is too large: %v", err)
+	}
+	if _, err := s.Do(ctx, hostapi.OpVolumeReimage, hostapi.VolumeTask{VolumeID: "v2", Image: &hostapi.ImageSpec{ID: "i"}}); fault.KindOf(err) != fault.KindNotFound {
+		t.Errorf("no such volume: %v", err)
+	}
+}

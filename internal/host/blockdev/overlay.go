@@ -72,6 +72,14 @@ func CreateOverlay(path string, base Backing, bytes int64, own Owner) error {
 	return place(path, own, func(f *os.File) error { return writeOverlay(f, base, bytes) })
 }
 
+// CreateEmpty makes a qcow2 of `bytes` zeros that stands alone.
+func CreateEmpty(path string, bytes int64, own Owner) error {
+	if bytes <= 0 || bytes > MaxDiskBytes {
+		return fault.Invalid("", "a disk of %d bytes is outside 1 to %d", bytes, int64(MaxDiskBytes))
+	}
+	return place(path, own, func(f *os.File) error { return writeOverlay(f, Backing{}, (bytes+511)&^511) })
+}
+
 func writeOverlay(f *os.File, base Backing, bytes int64) error {
 	be := binary.BigEndian
 	l1Entries := (bytes + perL1Entry - 1) / perL1Entry
@@ -90,13 +98,17 @@ func writeOverlay(f *os.File, base Backing, bytes int64) error {
 	be.PutUint32(h[96:], 4) // refcount_order: 2^4 bits
 	be.PutUint32(h[100:], headerLength)
 
-	h = be.AppendUint32(h, extBacking)
-	h = be.AppendUint32(h, uint32(len(base.Format)))
-	h = append(h, base.Format...)
-	h = append(h, make([]byte, -len(h)&7)...)
+	if base.Path != "" {
+		h = be.AppendUint32(h, extBacking)
+		h = be.AppendUint32(h, uint32(len(base.Format)))
+		h = append(h, base.Format...)
+		h = append(h, make([]byte, -len(h)&7)...)
+	}
 	h = append(h, make([]byte, 8)...) // end of extensions
-	be.PutUint64(h[8:], uint64(len(h)))
-	h = append(h, base.Path...)
+	if base.Path != "" {
+		be.PutUint64(h[8:], uint64(len(h)))
+		h = append(h, base.Path...)
+	}
 
 	refcounts := make([]byte, 2*(3+l1Clusters))
 	for k := range 3 + l1Clusters {

@@ -27,11 +27,14 @@ type Options struct {
 	// Image gives the cached base of an image, for volumes made from one. Nil: such volumes are refused.
 	Image func(ctx context.Context, spec hostapi.ImageSpec) (Backing, error)
 	// LiveCopy has the running guest's QEMU write a point-in-time copy of the volume into dst, a raw file that exists with the volume's
-	// size and owner. Nil: a volume in use cannot be copied.
+	// size and owner; ErrNotHeld where the guest does not run. Nil: a volume in use cannot be copied.
 	LiveCopy func(ctx context.Context, serverID, volumeID, dst string) error
-	// LiveResize tells the running guest's QEMU the new size after the file has grown. Nil: the guest sees it after its next start.
+	// LiveResize tells the running guest's QEMU the new size after the file has grown; ErrNotHeld where it does not run. Nil: the guest sees it after its next start.
 	LiveResize func(ctx context.Context, serverID, volumeID string, bytes int64) error
 }
+
+// ErrNotHeld says that no process has the volume open, though a server owns it: the file itself is the truth.
+var ErrNotHeld = errors.New("no guest holds the volume")
 
 // Store keeps the volumes and snapshots of one host below one directory.
 type Store struct {
@@ -99,6 +102,8 @@ func (s *Store) do(ctx context.Context, op hostapi.Op, t hostapi.VolumeTask) (ho
 		return none, remove(s.volumes, t.VolumeID)
 	case hostapi.OpVolumeExtend:
 		return s.extend(ctx, t)
+	case hostapi.OpVolumeReimage:
+		return s.reimage(ctx, t)
 	case hostapi.OpSnapshotCreate:
 		return none, s.snapshot(ctx, t)
 	case hostapi.OpSnapshotDelete:
@@ -208,7 +213,41 @@ func (s *Store) liveCopy(ctx context.Context, server, volume string, f *os.File,
 	if err := s.opt.Owner.take(f); err != nil {
 		return err
 	}
-	return s.opt.LiveCopy(ctx, server, volume, f.Name())
+	err := s.opt.LiveCopy(ctx, server, volume, f.Name())
+	if !errors.Is(err, ErrNotHeld) {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	return copySparse(ctx, f, s.VolumePath(volume))
+}
+
+// reimage gives a volume that no guest holds the bytes of an image instead of its own, whole or not at all; its size stays.
+func (s *Store) reimage(ctx context.Context, t hostapi.VolumeTask) (hostapi.VolumeSpec, error) {
+	none := hostapi.VolumeSpec{}
+	if t.Image == nil {
+		return none, fault.Invalid("", "volume %s: a reimage needs an image", t.VolumeID)
+	}
+	path := s.VolumePath(t.VolumeID)
+	bytes, ok, err := exists(path)
+	if err != nil {
+		return none, err
+	}
+	if !ok {
+		return none, fault.NotFound("volume %s is not on this host", t.VolumeID)
+	}
+	fill, err := s.imageSource(ctx, t, bytes)
+	if err != nil {
+		return none, err
+	}
+	err = place(path, s.opt.Owner, func(f *os.File) error {
+		if err := fill(f); err != nil {
+			return err
+		}
+		return f.Truncate(bytes)
+	})
+	return s.spec(t.VolumeID, bytes), err
 }
 
 func (s *Store) extend(ctx context.Context, t hostapi.VolumeTask) (hostapi.VolumeSpec, error) {
@@ -233,7 +272,7 @@ func (s *Store) extend(ctx context.Context, t hostapi.VolumeTask) (hostapi.Volum
 	}
 	// Told on every try: a crash may lie between the file's growth and QEMU's knowledge of it.
 	if t.InUseBy != "" && s.opt.LiveResize != nil {
-		if err := s.opt.LiveResize(ctx, t.InUseBy, t.VolumeID, bytes); err != nil {
+		if err := s.opt.LiveResize(ctx, t.InUseBy, t.VolumeID, bytes); err != nil && !errors.Is(err, ErrNotHeld) {
 			return none, fmt.Errorf("volume %s has grown but server %s was not told: %w", t.VolumeID, t.InUseBy, err)
 		}
 	}

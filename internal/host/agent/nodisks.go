@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"nephos/internal/host/blockdev"
+	"nephos/internal/host/hypervisor"
+	"nephos/internal/hostapi"
+)
+
+// fakeImageBytes is the size of the disk in an image made of a simulated server.
+const fakeImageBytes = 1 << 20
+
+// Fetch implements Disks.
+func (n *NoFiles) Fetch(context.Context, hostapi.ImageSpec) error { return nil }
+
+// Rescue implements Disks.
+func (n *NoFiles) Rescue(_ context.Context, dir string, _ *hostapi.InstanceSpec) (Prepared, error) {
+	return Prepared{Disks: []hypervisor.Disk{{ID: "rescue", Path: filepath.Join(dir, rescueFile), Format: "qcow2", BootIndex: 0}}}, nil
+}
+
+// DropRescue implements Disks.
+func (n *NoFiles) DropRescue(string) error { return nil }
+
+// SetAside implements Disks.
+func (n *NoFiles) SetAside(string, hostapi.RebuildTask) error { return nil }
+
+// PutBack implements Disks.
+func (n *NoFiles) PutBack(string, string) error { return nil }
+
+// DropAside implements Disks.
+func (n *NoFiles) DropAside(string) error { return nil }
+
+// Snapshot implements Disks: an image without content, but of a format that the image room accepts. Simulated instances have no directories of their own.
+func (n *NoFiles) Snapshot(_ context.Context, _, imageID string, live func(diskID, dst string) error) (string, error) {
+	path := snapshotFile(filepath.Join(n.Dir, "copies"), imageID)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if live != nil {
+		if err := live("root", filepath.Join(n.Dir, "copies", imageID)); err != nil {
+			return "", err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", err
+	}
+	return path, blockdev.CreateEmpty(path, fakeImageBytes, blockdev.Owner{})
+}
+
+// DropSnapshot implements Disks.
+func (n *NoFiles) DropSnapshot(_, imageID string) error {
+	return remove(snapshotFile(filepath.Join(n.Dir, "copies"), imageID))
+}
