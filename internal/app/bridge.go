@@ -8,28 +8,35 @@ import (
 	"time"
 
 	"nephos/internal/bus"
-	"nephos/internal/compute"
+	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/faultpoint"
 	"nephos/internal/host/imagecache"
 	"nephos/internal/hostapi"
 	"nephos/internal/image"
-	"nephos/internal/network"
 )
 
 // hosts is the controller's way to the agents: it implements compute.HostClient, volume.HostClient and network.Pusher on the bus.
-type hosts struct{ bus *bus.Bus }
+type hosts struct {
+	bus   *bus.Bus
+	lives *lives
+}
 
-// commandPatience is how long one request waits before the same command is sent again: an agent that died took the request with it, one that
-// works joins the repetition to the run under way.
+// commandPatience is how long one request waits before the same command is sent again: an agent that died took the request with it (lives notices it when the
+// next one speaks), one that works joins the repetition to the run under way.
 const commandPatience = 30 * time.Second
 
 // Do sends a command and waits for its result; fault.KindUnavailable when none came in time.
 func (h hosts) Do(ctx context.Context, host string, cmd hostapi.Command) (hostapi.Result, error) {
 	rctx, cancel := context.WithTimeout(ctx, commandPatience)
 	defer cancel()
+	rctx, end := h.lives.within(rctx, host)
+	defer end()
 	var res hostapi.Result
 	err := h.bus.Request(rctx, hostapi.SubjectCommand(host), cmd, &res)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return res, fault.Unavailable("the agent of host %s was started anew", host)
+	}
 	if err != nil && fault.KindOf(err) == fault.KindConflict { // the agent is stopping, or could not read it
 		err = fault.Unavailable("host %s did not take the command", host).WithCause(err)
 	}
@@ -71,7 +78,8 @@ func (h hosts) Inventory(ctx context.Context, host string) (hostapi.Inventory, e
 }
 
 // serveHosts answers what agents ask a controller.
-func serveHosts(b *bus.Bus, reg *compute.Hosts, net *network.Service, img *image.Service) error {
+func (c *controller) serveHosts() error {
+	b, reg, net, img := c.bus, c.registry, c.networks, c.images
 	const queue = "controllers"
 	return errors.Join(
 		b.Handle(hostapi.SubjectHeartbeat, queue, func(ctx context.Context, data []byte) (any, error) {
@@ -79,6 +87,7 @@ func serveHosts(b *bus.Bus, reg *compute.Hosts, net *network.Service, img *image
 			if err := json.Unmarshal(data, &hb); err != nil {
 				return nil, err
 			}
+			c.hosts.lives.heard(hb.Host.Name, hb.Host.Started)
 			return reg.Heartbeat(ctx, hb)
 		}),
 		b.Handle(hostapi.SubjectNetworkFetch, queue, func(ctx context.Context, data []byte) (any, error) {
@@ -99,8 +108,28 @@ func serveHosts(b *bus.Bus, reg *compute.Hosts, net *network.Service, img *image
 		b.Handle(hostapi.SubjectImageChunk, queue, func(ctx context.Context, data []byte) (any, error) {
 			return imageChunk(ctx, img, data)
 		}),
+		c.overhear(),
 	)
 }
+
+// overhear listens to the heartbeats that another controller answers: without them this one would take hosts for dead. One that is alone answers all of them.
+func (c *controller) overhear() error {
+	if c.alone() {
+		return nil
+	}
+	return c.bus.Listen(hostapi.SubjectHeartbeat, func(ctx context.Context, data []byte) error {
+		var hb hostapi.Heartbeat
+		if err := json.Unmarshal(data, &hb); err != nil {
+			return err
+		}
+		c.hosts.lives.heard(hb.Host.Name, hb.Host.Started)
+		c.registry.Alive(ctx, hb)
+		return nil
+	})
+}
+
+// alone says that no other controller uses this database.
+func (c *controller) alone() bool { return c.db.Dialect == db.SQLite }
 
 // imageChunk reads a piece of an image; fewer bytes than asked for mean its end.
 func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, error) {

@@ -59,7 +59,7 @@ func newController(ctx context.Context, cfg *config.Config, log *slog.Logger, b 
 	if err != nil {
 		return nil, err
 	}
-	c := &controller{cfg: cfg, log: log, db: d, bus: b, hosts: hosts{b}, quotas: quota.New()}
+	c := &controller{cfg: cfg, log: log, db: d, bus: b, hosts: hosts{b, newLives()}, quotas: quota.New()}
 	if err := c.build(ctx, external); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -71,7 +71,7 @@ func (c *controller) build(ctx context.Context, external netip.Prefix) error {
 		return err
 	}
 	clock := clockwork.NewRealClock()
-	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: c.db.Dialect == db.SQLite})
+	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: c.alone()})
 	var err error
 	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.SharedPath("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
 		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
@@ -153,7 +153,7 @@ func (c *controller) adminProject(ctx context.Context) (string, error) {
 
 // start runs the rooms' loops. The records must be there: workflows that an earlier process left go on at once, and need to know the hosts.
 func (c *controller) start(l *lifecycle) error {
-	if err := serveHosts(c.bus, c.registry, c.networks, c.images); err != nil {
+	if err := c.serveHosts(); err != nil {
 		return err
 	}
 	l.run("host registry", c.registry.Run)

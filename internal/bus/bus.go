@@ -162,6 +162,11 @@ const Limit = 256
 // Handle answers requests on subject. A queue name shares the work among all who use it; "" gives everyone a copy. The value
 // returned is the reply ([]byte travels as it is); for a published message it is dropped.
 func (b *Bus) Handle(subject, queue string, fn func(ctx context.Context, data []byte) (any, error)) error {
+	return b.subscribe(subject, queue, func(m *nats.Msg) { b.answer(m, fn) })
+}
+
+// subscribe runs take for each message, at most Limit at once.
+func (b *Bus) subscribe(subject, queue string, take func(*nats.Msg)) error {
 	slots := make(chan struct{}, Limit)
 	cb := func(m *nats.Msg) {
 		b.mu.Lock()
@@ -175,7 +180,7 @@ func (b *Bus) Handle(subject, queue string, fn func(ctx context.Context, data []
 		go func() {
 			defer b.wg.Done()
 			defer func() { <-slots }()
-			b.answer(m, fn)
+			take(m)
 		}()
 	}
 	sub, err := b.conn.QueueSubscribe(subject, queue, cb)
@@ -186,6 +191,15 @@ func (b *Bus) Handle(subject, queue string, fn func(ctx context.Context, data []
 		return err
 	}
 	return b.conn.Flush()
+}
+
+// Listen gets a copy of each message on subject and answers none: for those who only want to know what others are asked.
+func (b *Bus) Listen(subject string, fn func(ctx context.Context, data []byte) error) error {
+	return b.subscribe(subject, "", func(m *nats.Msg) {
+		if err := fn(b.ctx, m.Data); err != nil {
+			b.log.Warn("message not understood", "subject", m.Subject, "err", err)
+		}
+	})
 }
 
 func (b *Bus) answer(m *nats.Msg, fn func(ctx context.Context, data []byte) (any, error)) {

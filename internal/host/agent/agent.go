@@ -112,11 +112,6 @@ type Agent struct {
 	leavingID map[string]bool // instances being let go
 }
 
-type grave struct {
-	epoch int64
-	at    time.Time
-}
-
 // New makes the agent; Open must come next.
 func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, leavingID: map[string]bool{}}
@@ -140,6 +135,11 @@ func (a *Agent) Open(ctx context.Context) error {
 	if err := a.loadInstances(); err != nil {
 		return err
 	}
+	graves, err := a.records.graves()
+	if err != nil {
+		return err
+	}
+	a.graves = graves
 	found, err := a.cfg.Driver.Adopt(ctx)
 	if err != nil {
 		return fmt.Errorf("adopt guests: %w", err)
@@ -155,24 +155,6 @@ func (a *Agent) Open(ctx context.Context) error {
 			a.cfg.Log.Warn("networking not whole after start", "err", err)
 		}
 	}
-	return nil
-}
-
-// Run serves until ctx ends. Guests go on. Before it the agent must be Open.
-func (a *Agent) Run(ctx context.Context) error {
-	name := a.cfg.Info.Name
-	for subject, fn := range map[string]func(context.Context, []byte) (any, error){
-		hostapi.SubjectCommand(name):   a.onCommand,
-		hostapi.SubjectNetwork(name):   a.onNetwork,
-		hostapi.SubjectConsole(name):   a.onConsole,
-		hostapi.SubjectInventory(name): a.onInventory,
-	} {
-		if err := a.cfg.Bus.Handle(subject, "", fn); err != nil {
-			return err
-		}
-	}
-	a.loop(ctx)
-	a.leaving.Wait()
 	return nil
 }
 

@@ -117,10 +117,10 @@ func (h *host) start() {
 	h.beat(func(hostapi.Heartbeat) bool { return true }) // then it listens
 	h.stop = sync.OnceFunc(func() {
 		cancel()
-		end.Close() // ends the commands under way as the death of the process would
 		<-done
 		require.NoError(h.t, h.plane.Close(context.Background()))
 		require.NoError(h.t, errors.Join(h.driver.Close(), records.Close()))
+		end.Close() // as in a process: the bus is the last to go, so that an ending agent can be asked
 	})
 }
 
@@ -433,10 +433,14 @@ func TestFencing(t *testing.T) {
 	require.Equal(t, hostapi.ErrStaleEpoch, h.send(command(hostapi.OpRebootSoft, s1, 5)).ErrKind, "the epoch outlives the process")
 	h.ok(command(hostapi.OpDestroy, s1, 7))
 	require.Equal(t, hostapi.ErrStaleEpoch, h.send(build(s1, 7, "p1")).ErrKind, "a late build does not bring a destroyed instance back")
+	h.restart()
+	require.Equal(t, hostapi.ErrStaleEpoch, h.send(build(s1, 7, "p1")).ErrKind, "nor does it after a restart of the agent")
 	require.Equal(t, hostapi.ErrAbsent, h.send(command(hostapi.OpStart, s1, 8)).ErrKind)
 	h.ok(build(s1, 8, "p1"))
 	h.ok(command(hostapi.OpDestroy, s2, 3))
 	require.Equal(t, hostapi.ErrStaleEpoch, h.send(build(s2, 2)).ErrKind, "nor does one that comes after its destroy")
+	h.restart()
+	require.Equal(t, hostapi.ErrStaleEpoch, h.send(build(s2, 2)).ErrKind, "also when the agent died between the two")
 }
 
 func TestDestroyCancelsABuild(t *testing.T) {

@@ -13,9 +13,6 @@ import (
 	"nephos/internal/hostapi"
 )
 
-// graveTime is how long a destroyed instance is remembered against late commands. The controller stops repeating a command long before.
-const graveTime = time.Hour
-
 // onCommand runs a Command once and answers every repetition of it.
 func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
 	var cmd hostapi.Command
@@ -53,6 +50,9 @@ func stopping(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Ca
 func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Result, error) {
 	in, refusal := a.admit(cmd)
 	if in == nil {
+		if cmd.Op == hostapi.OpDestroy { // nothing is here, and nothing older may come any more
+			a.dig(cmd.Subject, cmd.Epoch)
+		}
 		return refusal, nil
 	}
 	fctx, cancel := context.WithCancel(ctx)
@@ -78,10 +78,14 @@ func (a *Agent) command(ctx context.Context, cmd hostapi.Command) (hostapi.Resul
 		return in.land(cmd, f, a.failed(cmd, &steps{}, errors.New("cancelled before it began"))), nil
 	}
 	_ = faultpoint.Hit(fctx, "agent", string(cmd.Op), "command", "begin")
+	if cmd.Op == hostapi.OpDestroy {
+		a.dig(in.id, cmd.Epoch)
+	}
 	res := a.execute(fctx, in, cmd)
 	_ = faultpoint.Hit(fctx, "agent", string(cmd.Op), "command", "done")
 	if cmd.Op == hostapi.OpDestroy && res.Err == "" {
 		a.bury(in, cmd.Epoch)
+		a.fillIn()
 	}
 	if res.Err == "" || !stopping(ctx) {
 		in.record(res) // before the next operation may begin: it may remove the directory
@@ -98,7 +102,7 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 	if in := a.instances[cmd.Subject]; in != nil {
 		return in, hostapi.Result{}
 	}
-	if g, ok := a.graves[cmd.Subject]; ok && cmd.Op != hostapi.OpDestroy && cmd.Epoch <= g.epoch {
+	if g, ok := a.graves[cmd.Subject]; ok && cmd.Op != hostapi.OpDestroy && cmd.Epoch <= g.Epoch {
 		return nil, a.refuse(cmd, hostapi.ErrStaleEpoch, "the instance was destroyed by a newer command")
 	}
 	switch cmd.Op {
@@ -106,7 +110,7 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 		in := a.newInstance(cmd.Subject)
 		a.instances[cmd.Subject] = in
 		return in, hostapi.Result{}
-	case hostapi.OpDestroy: // nothing is here, and nothing older may come any more
+	case hostapi.OpDestroy:
 		a.graves[cmd.Subject] = grave{cmd.Epoch, time.Now()}
 		return nil, hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	}
@@ -161,25 +165,6 @@ func (in *instance) land(cmd hostapi.Command, f *flight, res hostapi.Result) hos
 	f.result = res
 	close(f.done)
 	return res
-}
-
-// bury forgets a destroyed instance.
-func (a *Agent) bury(in *instance, epoch int64) {
-	in.mu.Lock()
-	in.gone = true
-	in.mu.Unlock()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.instances, in.id)
-	now := time.Now()
-	a.graves[in.id] = grave{epoch, now}
-	if len(a.graves) > 1000 {
-		for id, g := range a.graves {
-			if now.Sub(g.at) > graveTime {
-				delete(a.graves, id)
-			}
-		}
-	}
 }
 
 // steps collects what was done, with its times.

@@ -8,6 +8,8 @@
 //	network.go    the host's desired networking: the controller's document joined with the ports of the instances that are here
 //	instance.go   one server here: its spec, what was done with it, the operation under way
 //	records.go    what outlives the process: instances/<uuid>/ with spec.json and state.json; lines of a log on simulated hosts
+//	graves.go     what is remembered of destroyed instances, so that no late command brings one back
+//	serve.go      the desk where requests come in, and its closing
 //	heartbeat.go  registration, liveness, reconciliation: what the controller does not know is let go
 //
 // # Crashes

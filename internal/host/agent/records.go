@@ -24,6 +24,10 @@ type records interface {
 	state(id string, s instanceState) error
 	// remove forgets an instance and removes its files.
 	remove(id string) error
+	// grave keeps how an instance ended, fill forgets it; graves gives those that still count.
+	grave(id string, g grave) error
+	fill(id string) error
+	graves() (map[string]grave, error)
 	// ids lists the instances by looking.
 	ids() ([]string, error)
 }
@@ -114,6 +118,7 @@ func (f folders) remove(id string) error {
 // simulated are the records of a simulated host. Its instances have a directory only where a verb needs one (the memory of a suspended guest).
 type simulated struct {
 	specs, states *simlog.Table
+	dead          *simlog.Table // graves
 	folders       folders
 
 	mu    sync.Mutex // guards known
@@ -121,7 +126,7 @@ type simulated struct {
 }
 
 func newSimulated(l *simlog.Log, host string, f folders) *simulated {
-	return &simulated{specs: l.Table(host + "/spec"), states: l.Table(host + "/state"), folders: f, known: map[string]bool{}}
+	return &simulated{specs: l.Table(host + "/spec"), states: l.Table(host + "/state"), dead: l.Table(host + "/grave"), folders: f, known: map[string]bool{}}
 }
 
 func (s *simulated) load() ([]kept, error) {
