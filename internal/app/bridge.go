@@ -69,6 +69,11 @@ func (h hosts) Push(ctx context.Context, host string, doc hostapi.NetworkDocumen
 	return ack.Revision, nil
 }
 
+// TellMembers implements network.Pusher.
+func (h hosts) TellMembers(c hostapi.MemberChange) error {
+	return h.bus.Publish(hostapi.SubjectMembers, c)
+}
+
 // Inventory asks a host what it holds, for fsck.
 func (h hosts) Inventory(ctx context.Context, host string) (hostapi.Inventory, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

@@ -100,8 +100,8 @@ func (c *controller) build(ctx context.Context, external netip.Prefix) error {
 	return nil
 }
 
-// hostSeen tells the network room of a heartbeat and gives the host's newest network revision.
-func (c *controller) hostSeen(ctx context.Context, host string, gateway bool, applied int64) int64 {
+// hostSeen tells the network room of a heartbeat and gives the host's newest network revisions.
+func (c *controller) hostSeen(ctx context.Context, host string, gateway bool, applied int64) (document, members int64) {
 	if err := c.networks.HostSeen(ctx, host, gateway, applied); err != nil {
 		c.log.Warn("network room cannot note a host", "host", host, "err", err)
 	}

@@ -118,12 +118,12 @@ func (b *Bus) Publish(subject string, v any) error {
 	return b.conn.Publish(subject, data)
 }
 
-// envelope is a reply: the answer or an error in words.
-type envelope struct {
-	OK  json.RawMessage `json:"ok,omitempty"`
-	Raw []byte          `json:"raw,omitempty"`
-	Err string          `json:"err,omitempty"`
-}
+// A reply is one byte that says what follows: the answer in JSON, the answer as the handler's own bytes, or an error in words.
+const (
+	replyJSON  = 'j'
+	replyBytes = 'b'
+	replyError = 'e'
+)
 
 // Request asks and waits for one answer until ctx ends. fault.KindUnavailable: nobody listens there, or the bus is away; any other
 // error is the handler's own words. out may be nil, or a *[]byte for a handler that answers with bytes.
@@ -139,21 +139,25 @@ func (b *Bus) Request(ctx context.Context, subject string, in, out any) error {
 		}
 		return fault.Unavailable("no answer on %s", subject).WithCause(err)
 	}
-	var e envelope
-	if err := json.Unmarshal(msg.Data, &e); err != nil {
-		return fmt.Errorf("reply on %s: %w", subject, err)
+	if len(msg.Data) == 0 {
+		return fmt.Errorf("reply on %s is empty", subject)
 	}
-	if e.Err != "" {
-		return fault.Conflict("%s", e.Err)
-	}
-	if raw, ok := out.(*[]byte); ok {
-		*raw = e.Raw
+	body := msg.Data[1:]
+	switch raw, wantsBytes := out.(*[]byte); {
+	case msg.Data[0] == replyError:
+		return fault.Conflict("%s", body)
+	case out == nil:
+		return nil
+	case wantsBytes && msg.Data[0] == replyBytes:
+		*raw = body
+		return nil
+	case msg.Data[0] == replyJSON:
+		if err := json.Unmarshal(body, out); err != nil {
+			return fmt.Errorf("reply on %s: %w", subject, err)
+		}
 		return nil
 	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(e.OK, out)
+	return fmt.Errorf("reply on %s begins with %q", subject, msg.Data[0])
 }
 
 // Limit is how many messages of one subscription are handled at once; more wait in the connection's buffer.
@@ -210,21 +214,18 @@ func (b *Bus) answer(m *nats.Msg, fn func(ctx context.Context, data []byte) (any
 		}
 		return
 	}
-	var e envelope
-	switch raw, isRaw := v.([]byte); {
-	case err != nil:
-		e.Err = err.Error()
-	case isRaw:
-		e.Raw = raw
-	default:
-		if e.OK, err = json.Marshal(v); err != nil {
-			e.Err = err.Error()
-		}
+	data := []byte{replyJSON}
+	if raw, isRaw := v.([]byte); err == nil && isRaw {
+		data = append([]byte{replyBytes}, raw...)
+	} else if err == nil {
+		var body []byte
+		body, err = json.Marshal(v)
+		data = append(data, body...)
 	}
-	data, err := json.Marshal(e)
-	if err == nil {
-		err = m.Respond(data)
+	if err != nil {
+		data = append([]byte{replyError}, err.Error()...)
 	}
+	err = m.Respond(data)
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		b.log.Warn("reply not sent", "subject", m.Subject, "err", err)
 	}

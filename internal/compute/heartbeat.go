@@ -46,7 +46,7 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 	}
 	reply := hostapi.HeartbeatReply{Known: true}
 	if h.Seen != nil {
-		reply.NetworkRevision = h.Seen(ctx, hb.Host.Name, hb.Host.Gateway, hb.NetworkRevision)
+		reply.NetworkRevision, reply.MembersRevision = h.Seen(ctx, hb.Host.Name, hb.Host.Gateway, hb.NetworkRevision)
 	}
 	var err error
 	reply.Destroy, err = h.reconcile(ctx, hb)

@@ -56,8 +56,8 @@ type HostsDeps struct {
 	Scheduler scheduler.Config
 	// Aggregates lists the aggregates of each host, for the scheduler.
 	Aggregates func(ctx context.Context, tx *db.Tx) (map[string][]*scheduler.Aggregate, error)
-	// Seen is told of every heartbeat (the network room places routers by it). It gives the newest network revision of the host.
-	Seen func(ctx context.Context, host string, gateway bool, applied int64) int64
+	// Seen is told of every heartbeat (the network room places routers by it). It gives the newest network revisions of the host.
+	Seen func(ctx context.Context, host string, gateway bool, applied int64) (document, members int64)
 }
 
 // Hosts is the registry of compute hosts. It is fed by Heartbeat (from the bus), by the commits of claims, and by Refresh.

@@ -144,6 +144,7 @@ type HeartbeatReply struct {
 	Known           bool             `json:"known"`
 	Destroy         map[string]int64 `json:"destroy,omitempty"` // server id → epoch: destroy if yours is not newer
 	NetworkRevision int64            `json:"network_revision"`  // newest; fetch the document if yours is older
+	MembersRevision int64            `json:"members_revision"`  // newest MemberChange told; fetch the document if you have not heard it
 }
 
 // HeartbeatEvery is how often an agent reports; a host is down after three are missed.

@@ -82,10 +82,34 @@ type Pair struct {
 // SecurityGroupSpec is one group with its rules and the addresses of all its members on any host (for rules of other groups
 // that name it as remote).
 type SecurityGroupSpec struct {
-	ID       string     `json:"id"`
-	Rules    []RuleSpec `json:"rules"`
-	Members  Addresses  `json:"members"`
-	Stateful bool       `json:"stateful"`
+	ID      string     `json:"id"`
+	Rules   []RuleSpec `json:"rules"`
+	Members Addresses  `json:"members"` // sorted, each once
+	// MembersAt is the document revision at which the members were read: a MemberChange that is not newer is already in them.
+	MembersAt int64 `json:"members_at"`
+	Stateful  bool  `json:"stateful"`
+}
+
+// MemberChange tells all hosts how the members of a group have changed. A host that keeps no members of the group ignores it. One whose members then do not have
+// the Sum has missed a change, and fetches its document.
+type MemberChange struct {
+	GroupID  string    `json:"group_id"`
+	Revision int64     `json:"revision"`
+	Added    Addresses `json:"added,omitempty"`
+	Removed  Addresses `json:"removed,omitempty"`
+	Sum      uint64    `json:"sum"` // SumOf the members after the change
+}
+
+// SumOf is a fingerprint of a set of addresses, whatever their order: the sum of their 64-bit FNV-1a hashes, modulo 2^64.
+func SumOf(addresses []string) (sum uint64) {
+	for _, a := range addresses {
+		h := uint64(14695981039346656037)
+		for i := range len(a) {
+			h = (h ^ uint64(a[i])) * 1099511628211
+		}
+		sum += h
+	}
+	return sum
 }
 
 // Addresses is a list of addresses that travels as one text with spaces between them: a group's thousands of members go to a thousand hosts, and a JSON list of

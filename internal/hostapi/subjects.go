@@ -21,9 +21,10 @@ func SubjectConsole(host string) string { return "host." + Token(host) + ".conso
 // SubjectInventory is where a host answers fsck.
 func SubjectInventory(host string) string { return "host." + Token(host) + ".inventory" }
 
-// Subjects that controllers serve.
+// Subjects that are not one host's.
 const (
 	SubjectHeartbeat    = "controller.heartbeat"     // Heartbeat; every controller listens, one (queue group) replies
+	SubjectMembers      = "network.members"          // MemberChange, published to all hosts
 	SubjectNetworkFetch = "controller.network.fetch" // NetworkFetch → NetworkDocument
 	SubjectImageChunk   = "controller.image.chunk"   // ImageChunkRequest → raw bytes
 	SubjectProgress     = "controller.progress"      // Progress, published

@@ -20,22 +20,8 @@ func (s *Service) Document(ctx context.Context, host string) (doc hostapi.Networ
 	return doc, err
 }
 
-// memberReader gives the addresses of groups' members.
-type memberReader func(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error)
-
-func readMembers(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error) {
-	var rows []struct {
-		GroupID string `db:"group_id"`
-		Address string `db:"address"`
-	}
-	err := tx.Select(ctx, &rows, `SELECT g.group_id, a.address FROM port_security_groups g JOIN ip_allocations a ON a.port_id = g.port_id
-		WHERE g.group_id IN (?) ORDER BY g.group_id, a.address`, groupIDs)
-	out := make(map[string][]string, len(groupIDs))
-	for _, m := range rows {
-		out[m.GroupID] = append(out[m.GroupID], m.Address)
-	}
-	return out, err
-}
+// memberReader gives the members of groups; at is the clock of tx.
+type memberReader func(ctx context.Context, tx *db.Tx, at int64, groupIDs []string) (map[string]membership, error)
 
 // sharing is what documents have in common while no network, subnet, group or rule changes. What it gives is shared and never changed.
 type sharing struct {
@@ -130,7 +116,7 @@ func (s *Service) document(ctx context.Context, tx *db.Tx, host string, h *shari
 	for _, id := range slices.Sorted(maps.Keys(infos)) {
 		doc.Networks = append(doc.Networks, infos[id].spec)
 	}
-	if doc.SecurityGroups, err = groupSpecs(ctx, tx, h, at.Topology, slices.Sorted(maps.Keys(groups)), read); err != nil {
+	if doc.SecurityGroups, err = groupSpecs(ctx, tx, h, at, slices.Sorted(maps.Keys(groups)), read); err != nil {
 		return doc, err
 	}
 	if doc.Routers, err = routerSpecs(ctx, tx, host, ports, infos); err != nil {
@@ -220,14 +206,14 @@ func (s *Service) netInfos(ctx context.Context, tx *db.Tx, ids []string) ([]*net
 }
 
 // groupSpecs are the groups with their rules, and, with members only, the groups that those rules name.
-func groupSpecs(ctx context.Context, tx *db.Tx, h *sharing, topology int64, ids []string, read memberReader) ([]hostapi.SecurityGroupSpec, error) {
+func groupSpecs(ctx context.Context, tx *db.Tx, h *sharing, at clock, ids []string, read memberReader) ([]hostapi.SecurityGroupSpec, error) {
 	out := []hostapi.SecurityGroupSpec{}
 	if len(ids) == 0 {
 		return out, nil
 	}
 	pick := func(h *sharing) map[string]groupRules { return h.groups }
 	rules := func(missing []string) (map[string]groupRules, error) { return readRules(ctx, tx, missing) }
-	own, err := shared(h, topology, ids, pick, rules)
+	own, err := shared(h, at.Topology, ids, pick, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -237,13 +223,13 @@ func groupSpecs(ctx context.Context, tx *db.Tx, h *sharing, topology int64, ids 
 			remote[r] = true
 		}
 	}
-	named, err := shared(h, topology, slices.Sorted(maps.Keys(remote)), pick, rules)
+	named, err := shared(h, at.Topology, slices.Sorted(maps.Keys(remote)), pick, rules)
 	if err != nil {
 		return nil, err
 	}
-	members := map[string][]string{}
+	members := map[string]membership{}
 	if len(remote) > 0 {
-		if members, err = read(ctx, tx, slices.Sorted(maps.Keys(remote))); err != nil {
+		if members, err = read(ctx, tx, at.Revision, slices.Sorted(maps.Keys(remote))); err != nil {
 			return nil, err
 		}
 	}
@@ -255,7 +241,8 @@ func groupSpecs(ctx context.Context, tx *db.Tx, h *sharing, topology int64, ids 
 	}
 	for _, id := range slices.Sorted(maps.Keys(own)) {
 		g := own[id].spec
-		if g.Members = members[id]; g.Members == nil {
+		g.Members, g.MembersAt = members[id].addresses, members[id].at
+		if g.Members == nil {
 			g.Members = []string{}
 		}
 		out = append(out, g)

@@ -40,6 +40,11 @@ func (s *Service) HostSeen(ctx context.Context, host string, gateway bool, appli
 	if lost {
 		p.dirty([]string{host}, 0)
 	} else if waits {
+		p.mu.Lock()
+		if !h.flying {
+			p.schedule(host, h, h.due) // the queue drops a host that has not been seen
+		}
+		p.mu.Unlock()
 		p.nudge()
 	}
 	return nil

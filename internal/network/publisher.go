@@ -1,6 +1,7 @@
 package network
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,6 +20,8 @@ import (
 // Pusher carries a document to a host and answers with the revision that the host has applied.
 type Pusher interface {
 	Push(ctx context.Context, host string, doc hostapi.NetworkDocument) (appliedRevision int64, err error)
+	// TellMembers publishes a change to all hosts and waits for none.
+	TellMembers(c hostapi.MemberChange) error
 }
 
 const (
@@ -39,19 +42,15 @@ type Publisher struct {
 	mu      sync.Mutex
 	running bool
 	hosts   map[string]*hostState
-	groups  map[string]bool // whose members have changed: resolved to hosts when lazyAt comes
+	due     dueQueue
+	groups  map[string]bool // whose members have changed: told when lazyAt comes
 	lazyAt  time.Time
-	cost    time.Duration // of rendering a document, a moving average
-	paced   time.Time     // when the last host marked by pace is due
-	members map[string]membership
-	sharing sharing // between documents; it has a mutex of its own
-}
-
-// membership is a group's member list as documents have it. It is kept for half of LazyDelay, so that many hosts' documents share it; a change
-// marks hosts no sooner than LazyDelay after its commit, so the documents that this brings never have a list from before it.
-type membership struct {
-	addresses []string
-	read      time.Time
+	members map[string]membership // as documents have them
+	told    map[string]membership // as last told; the same map as members where this is the only controller
+	toldAt  int64                 // revision of the newest change told
+	cost    time.Duration         // of rendering a document, a moving average
+	paced   time.Time             // when the last host marked by pace is due
+	sharing sharing               // between documents; it has a mutex of its own
 }
 
 // hostState is what the publisher knows of one host. want and done count marks, not revisions.
@@ -79,7 +78,11 @@ type ticket struct {
 }
 
 func newPublisher(s *Service) *Publisher {
-	return &Publisher{s: s, sem: semaphore.NewWeighted(pushesAtOnce), wake: make(chan struct{}, 1), hosts: map[string]*hostState{}, groups: map[string]bool{}, members: map[string]membership{}}
+	p := &Publisher{s: s, sem: semaphore.NewWeighted(pushesAtOnce), wake: make(chan struct{}, 1), hosts: map[string]*hostState{}, groups: map[string]bool{}, members: map[string]membership{}}
+	if p.told = p.members; s.db.Dialect != db.SQLite {
+		p.told = map[string]membership{}
+	}
+	return p
 }
 
 func (p *Publisher) host(name string) *hostState {
@@ -106,29 +109,6 @@ func (s *Service) markOnCommit(ctx context.Context, tx *db.Tx, m *mark, hosts []
 	}
 	tx.OnCommit(func() { m.tickets = s.pub.dirty(hosts, 0) })
 	return nil
-}
-
-// lazyOnCommit notes groups whose members change with this commit; hosts with rules about them hear of it LazyDelay later.
-func (s *Service) lazyOnCommit(tx *db.Tx, groups []string) {
-	if len(groups) == 0 {
-		return
-	}
-	tx.OnCommit(func() { s.pub.membersChanged(groups) })
-}
-
-func (p *Publisher) membersChanged(groups []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.groups) == 0 {
-		p.lazyAt = p.s.clock.Now().Add(p.s.cfg.LazyDelay)
-		if p.lazyAt.Before(p.paced) { // the hosts of the round before come first
-			p.lazyAt = p.paced
-		}
-		defer p.nudge()
-	}
-	for _, g := range groups {
-		p.groups[g] = true
-	}
 }
 
 // needs marks a host soon if its newest document lacks one of the groups.
@@ -159,39 +139,6 @@ func (p *Publisher) pace(hosts []string, delay time.Duration) {
 	}
 }
 
-// readMembers is the memberReader that pushes share.
-func (p *Publisher) readMembers(ctx context.Context, tx *db.Tx, groupIDs []string) (map[string][]string, error) {
-	now := p.s.clock.Now()
-	out := make(map[string][]string, len(groupIDs))
-	var missing []string
-	p.mu.Lock()
-	for _, g := range groupIDs {
-		if m, ok := p.members[g]; ok && now.Sub(m.read) < p.s.cfg.LazyDelay/2 {
-			out[g] = m.addresses
-		} else {
-			missing = append(missing, g)
-		}
-	}
-	p.mu.Unlock()
-	if len(missing) == 0 {
-		return out, nil
-	}
-	read, err := readMembers(ctx, tx, missing)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.members) > 1000 {
-		clear(p.members)
-	}
-	for _, g := range missing {
-		out[g] = read[g]
-		p.members[g] = membership{read[g], now}
-	}
-	return out, nil
-}
-
 func (p *Publisher) dirty(hosts []string, delay time.Duration) []ticket {
 	if len(hosts) == 0 {
 		return nil
@@ -202,7 +149,7 @@ func (p *Publisher) dirty(hosts []string, delay time.Duration) []ticket {
 	for _, name := range hosts {
 		h := p.host(name)
 		if h.want == h.done || due.Before(h.due) {
-			h.due = due
+			p.schedule(name, h, due)
 		}
 		h.want++
 		out = append(out, ticket{name, h.want})
@@ -243,14 +190,15 @@ func (p *Publisher) alive(h *hostState) bool {
 	return !h.seen.IsZero() && p.s.clock.Now().Sub(h.seen) < p.s.cfg.HostTimeout
 }
 
-// Revision is the revision of the newest document that this controller has sent to a host, for the reply to its heartbeat; 0 before any.
-func (p *Publisher) Revision(host string) int64 {
+// Revision is the revision of the newest document that this controller has sent to a host, and of the newest change of members that it has told, for the reply to
+// its heartbeat; 0 before any.
+func (p *Publisher) Revision(host string) (document, members int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h := p.hosts[host]; h != nil {
-		return h.sent
+		document = h.sent
 	}
-	return 0
+	return document, p.toldAt
 }
 
 // Run delivers until ctx ends, and looks after routers whose host is gone.
@@ -312,7 +260,7 @@ func (p *Publisher) audit(ctx context.Context) error {
 
 // dispatch starts the pushes that are due and says how long until the next.
 func (p *Publisher) dispatch(ctx context.Context, pusher Pusher, pushes *sync.WaitGroup) time.Duration {
-	p.spreadMembers(ctx)
+	p.tellMembers(ctx, pusher)
 	now := p.s.clock.Now()
 	wait := time.Minute
 	p.mu.Lock()
@@ -320,63 +268,57 @@ func (p *Publisher) dispatch(ctx context.Context, pusher Pusher, pushes *sync.Wa
 	if len(p.groups) > 0 {
 		wait = max(p.lazyAt.Sub(now), 0)
 	}
-	for name, h := range p.hosts {
-		if h.want == h.done || h.flying || h.seen.IsZero() { // a host never seen gets its document when it comes
+	for len(p.due) > 0 {
+		next := p.due[0]
+		h := p.hosts[next.host]
+		if h.want == h.done || h.flying || h.seen.IsZero() || !h.due.Equal(next.at) { // a host never seen gets its document when it comes
+			heap.Pop(&p.due)
 			continue
 		}
-		if d := h.due.Sub(now); d > 0 {
-			wait = min(wait, d)
-			continue
+		if d := next.at.Sub(now); d > 0 {
+			return min(wait, d)
 		}
 		if !p.sem.TryAcquire(1) {
 			break // the next push that ends wakes Run
 		}
+		heap.Pop(&p.due)
 		h.flying, h.due = true, now.Add(24*time.Hour) // marks that come meanwhile bring their own time
 		want := h.want
 		pushes.Add(1)
 		go func() {
 			defer pushes.Done()
 			defer p.sem.Release(1)
-			doc, err := p.push(ctx, pusher, name)
-			p.pushed(ctx, name, want, doc, err)
+			doc, err := p.push(ctx, pusher, next.host)
+			p.pushed(ctx, next.host, want, doc, err)
 		}()
 	}
 	return wait
 }
 
-// spreadMembers turns changed groups into marks on hosts, when it is time.
-func (p *Publisher) spreadMembers(ctx context.Context) {
-	now := p.s.clock.Now()
-	p.mu.Lock()
-	if len(p.groups) == 0 || now.Before(p.lazyAt) {
-		p.mu.Unlock()
-		return
-	}
-	groups := make([]string, 0, len(p.groups))
-	for g := range p.groups {
-		groups = append(groups, g)
-	}
-	clear(p.groups)
-	p.mu.Unlock()
-	var hosts []string
-	err := p.s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		for chunk := range slices.Chunk(groups, 500) {
-			hs, err := hostsWatching(ctx, tx, chunk)
-			if err != nil {
-				return err
-			}
-			hosts = append(hosts, hs...)
-		}
-		return nil
-	})
-	if err != nil {
-		if ctx.Err() == nil {
-			p.s.log.Warn("hosts of changed security groups not found", "err", err)
-		}
-		p.membersChanged(groups)
-		return
-	}
-	p.pace(slices.Compact(slices.Sorted(slices.Values(hosts))), 0)
+// schedule sets when a host is due. The caller holds mu.
+func (p *Publisher) schedule(name string, h *hostState, at time.Time) {
+	h.due = at
+	heap.Push(&p.due, dueHost{name, at})
+}
+
+// dueHost is an entry of the queue. It counts while the host is still due at that time.
+type dueHost struct {
+	host string
+	at   time.Time
+}
+
+// dueQueue is a heap of hosts, the next one first.
+type dueQueue []dueHost
+
+func (q dueQueue) Len() int           { return len(q) }
+func (q dueQueue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q dueQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *dueQueue) Push(x any)        { *q = append(*q, x.(dueHost)) }
+func (q *dueQueue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	*q = (*q)[:last]
+	return x
 }
 
 func (p *Publisher) push(ctx context.Context, pusher Pusher, host string) (*hostapi.NetworkDocument, error) {
@@ -409,7 +351,7 @@ func (p *Publisher) pushed(ctx context.Context, host string, want uint64, doc *h
 	h.flying = false
 	if err != nil {
 		h.backoff = min(max(2*h.backoff, backoffFirst), backoffMost)
-		h.due = p.s.clock.Now().Add(h.backoff)
+		p.schedule(host, h, p.s.clock.Now().Add(h.backoff))
 		if ctx.Err() == nil {
 			p.s.log.LogAttrs(ctx, slog.LevelWarn, "network document not delivered", slog.String("host", host), slog.Duration("again_in", h.backoff), slog.Any("err", err))
 		}
@@ -421,6 +363,9 @@ func (p *Publisher) pushed(ctx context.Context, host string, want uint64, doc *h
 		}
 		close(h.changed)
 		h.changed = make(chan struct{})
+		if h.want > h.done { // marked meanwhile
+			p.schedule(host, h, h.due)
+		}
 	}
 	p.mu.Unlock()
 	p.nudge()

@@ -193,14 +193,6 @@ func hostsOfGroups(ctx context.Context, tx *db.Tx, groupIDs []string) ([]string,
 	return out, err
 }
 
-// hostsWatching are the hosts with a port in a group that has a rule about one of these groups' members.
-func hostsWatching(ctx context.Context, tx *db.Tx, groupIDs []string) ([]string, error) {
-	var out []string
-	err := tx.Select(ctx, &out, `SELECT DISTINCT p.host FROM security_group_rules r JOIN port_security_groups g ON g.group_id = r.group_id JOIN ports p ON p.id = g.port_id
-		WHERE r.remote_group IN (?) AND p.host <> ''`, groupIDs)
-	return out, err
-}
-
 // filter builds a WHERE from the conditions that lists are narrowed by in SQL; the rest is done on the views.
 type filter struct {
 	where []string

@@ -105,6 +105,7 @@ type Agent struct {
 	}
 
 	applied atomic.Int64 // revision of the controller's document in force
+	members atomic.Int64 // revision of the newest MemberChange heard
 	seq     atomic.Int64
 
 	leaving   sync.WaitGroup  // letGo under way; Run waits for them

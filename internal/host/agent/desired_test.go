@@ -38,7 +38,7 @@ func TestDesired(t *testing.T) {
 				Ports:          []port{{ID: "p1", NetworkID: "n1", ServerID: "s1", Addresses: addr("10.0.0.5"), SecurityGroups: []string{"g"}}},
 				SecurityGroups: []grp{{ID: "g", Rules: []hostapi.RuleSpec{{ID: "from spec"}}, Members: []string{"10.0.0.5"}}}}},
 		{"the document's groups are newer, its members and the local ones count",
-			doc{SecurityGroups: []grp{{ID: "g", Rules: []hostapi.RuleSpec{{ID: "from document"}}, Members: []string{"10.0.0.9", "10.0.0.5"}}}},
+			doc{SecurityGroups: []grp{{ID: "g", Rules: []hostapi.RuleSpec{{ID: "from document"}}, Members: []string{"10.0.0.5", "10.0.0.9"}}}},
 			[]*hostapi.InstanceSpec{here("s1", port{ID: "p1", NetworkID: "n1", Addresses: addr("10.0.0.5"), SecurityGroups: []string{"g"}})},
 			doc{Networks: []net{{ID: "n1", MTU: 1000, Revision: 1}}, Ports: []port{{ID: "p1", NetworkID: "n1", ServerID: "s1", Addresses: addr("10.0.0.5"), SecurityGroups: []string{"g"}}},
 				SecurityGroups: []grp{{ID: "g", Rules: []hostapi.RuleSpec{{ID: "from document"}}, Members: []string{"10.0.0.5", "10.0.0.9"}}}}},

@@ -97,13 +97,9 @@ func (a *Agent) heartbeat(ctx context.Context) {
 	for id, epoch := range reply.Destroy {
 		a.startLetGo(ctx, id, epoch)
 	}
-	if reply.NetworkRevision > a.applied.Load() {
-		if err := a.fetch(ctx); err == nil {
-			err = a.render(ctx)
-			if err != nil {
-				a.cfg.Log.Warn("networking not whole", "err", err)
-			}
-		}
+	if reply.NetworkRevision > a.applied.Load() || reply.MembersRevision > a.members.Load() {
+		a.heard(reply.MembersRevision) // by the document
+		a.refetch(ctx)
 	}
 }
 

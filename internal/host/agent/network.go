@@ -46,6 +46,16 @@ func (a *Agent) fetch(ctx context.Context) error {
 	return a.take(doc)
 }
 
+// refetch takes the newest document into force. What goes wrong is mended by the next heartbeat.
+func (a *Agent) refetch(ctx context.Context) {
+	if a.fetch(ctx) != nil {
+		return
+	}
+	if err := a.render(ctx); err != nil {
+		a.cfg.Log.Warn("networking not whole", "err", err)
+	}
+}
+
 // take makes doc the current document unless a newer one is; it is kept on disk so that a restart needs no controller.
 func (a *Agent) take(doc hostapi.NetworkDocument) error {
 	a.docFile.Lock() // a pushed and a fetched document must not be written into one another, nor the older over the newer
@@ -55,12 +65,85 @@ func (a *Agent) take(doc hostapi.NetworkDocument) error {
 		a.mu.Unlock()
 		return nil
 	}
+	known := map[string]hostapi.SecurityGroupSpec{}
+	for _, g := range a.doc.SecurityGroups {
+		known[g.ID] = g
+	}
+	for i, g := range doc.SecurityGroups { // a change that was told may have overtaken the document
+		if k, ok := known[g.ID]; ok && k.MembersAt > g.MembersAt {
+			doc.SecurityGroups[i].Members, doc.SecurityGroups[i].MembersAt = k.Members, k.MembersAt
+		}
+	}
 	a.doc = doc
 	a.mu.Unlock()
+	return a.keepDocument(doc)
+}
+
+// keepDocument writes network.json. The caller holds docFile.
+func (a *Agent) keepDocument(doc hostapi.NetworkDocument) error {
 	if a.cfg.Simulated != nil {
 		return nil
 	}
 	return writeJSON(filepath.Join(a.cfg.StateDir, "network.json"), doc, false)
+}
+
+// heard notes the newest MemberChange.
+func (a *Agent) heard(revision int64) {
+	for {
+		old := a.members.Load()
+		if revision <= old || a.members.CompareAndSwap(old, revision) {
+			return
+		}
+	}
+}
+
+// onMembers takes a change of a group's members.
+func (a *Agent) onMembers(ctx context.Context, data []byte) (any, error) {
+	var c hostapi.MemberChange
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, err
+	}
+	a.heard(c.Revision)
+	switch changed, err := a.change(c); {
+	case err != nil:
+		return nil, err
+	case changed == missed:
+		a.refetch(ctx)
+	case changed == done:
+		return nil, a.render(ctx)
+	}
+	return nil, nil
+}
+
+// outcome of a change of members.
+type outcome int
+
+const (
+	nothing outcome = iota // another host's business, or already known
+	done
+	missed // the members are not what they should be
+)
+
+// change applies c to the document in force. Adding and removing may be repeated; the sum tells whether the outcome is whole.
+func (a *Agent) change(c hostapi.MemberChange) (outcome, error) {
+	a.docFile.Lock()
+	defer a.docFile.Unlock()
+	a.mu.Lock()
+	i := slices.IndexFunc(a.doc.SecurityGroups, func(g hostapi.SecurityGroupSpec) bool { return g.ID == c.GroupID })
+	if i < 0 || a.doc.SecurityGroups[i].MembersAt >= c.Revision {
+		a.mu.Unlock()
+		return nothing, nil
+	}
+	members := joined(without(a.doc.SecurityGroups[i].Members, c.Removed), c.Added)
+	if hostapi.SumOf(members) != c.Sum {
+		a.mu.Unlock()
+		return missed, nil
+	}
+	a.doc.SecurityGroups = slices.Clone(a.doc.SecurityGroups) // renderings read the old one
+	a.doc.SecurityGroups[i].Members, a.doc.SecurityGroups[i].MembersAt = members, c.Revision
+	doc := a.doc
+	a.mu.Unlock()
+	return done, a.keepDocument(doc)
 }
 
 func (a *Agent) loadDocument() error {
@@ -227,17 +310,45 @@ func sorted[T any](m map[string]T, key func(T) string) []T {
 	return slices.SortedFunc(maps.Values(m), func(x, y T) int { return cmp.Compare(key(x), key(y)) })
 }
 
-// joined is the sorted list with more addresses, without repetitions. The list is the controller's and normally has them all: a group may have thousands of members,
-// and every build renders.
-func joined(sorted, extra []string) []string {
-	missing := slices.DeleteFunc(extra, func(addr string) bool {
-		_, found := slices.BinarySearch(sorted, addr)
-		return found
-	})
-	if len(missing) == 0 {
-		return sorted
+// joined is the sorted list with more addresses, without repetitions; the list itself where it has them all, as the controller's normally does. A group may have thousands
+// of members, and every build renders.
+func joined(list, extra []string) []string {
+	var missing []string
+	for _, addr := range extra {
+		if _, found := slices.BinarySearch(list, addr); !found {
+			missing = append(missing, addr)
+		}
 	}
-	all := slices.Concat(sorted, missing)
-	slices.Sort(all)
-	return slices.Compact(all)
+	if len(missing) == 0 {
+		return list
+	}
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
+	all := make([]string, 0, len(list)+len(missing))
+	for _, addr := range missing {
+		n, _ := slices.BinarySearch(list, addr)
+		all = append(append(all, list[:n]...), addr)
+		list = list[n:]
+	}
+	return append(all, list...)
+}
+
+// without is the sorted list without some addresses; the list itself where it has none of them.
+func without(list, gone []string) []string {
+	drop := map[int]bool{}
+	for _, addr := range gone {
+		if n, found := slices.BinarySearch(list, addr); found {
+			drop[n] = true
+		}
+	}
+	if len(drop) == 0 {
+		return list
+	}
+	out := make([]string, 0, len(list)-len(drop))
+	for n, addr := range list {
+		if !drop[n] {
+			out = append(out, addr)
+		}
+	}
+	return out
 }

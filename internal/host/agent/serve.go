@@ -41,12 +41,16 @@ func (d *desk) close() {
 func (a *Agent) Run(ctx context.Context) error {
 	name := a.cfg.Info.Name
 	d := &desk{}
-	for subject, fn := range map[string]func(context.Context, []byte) (any, error){
+	subjects := map[string]func(context.Context, []byte) (any, error){
 		hostapi.SubjectCommand(name):   a.onCommand,
 		hostapi.SubjectNetwork(name):   a.onNetwork,
 		hostapi.SubjectConsole(name):   a.onConsole,
 		hostapi.SubjectInventory(name): a.onInventory,
-	} {
+	}
+	if a.cfg.Simulated == nil {
+		subjects[hostapi.SubjectMembers] = a.onMembers
+	}
+	for subject, fn := range subjects {
 		err := a.cfg.Bus.Handle(subject, "", func(hctx context.Context, data []byte) (any, error) {
 			if !d.enter() {
 				return nil, errEnding
