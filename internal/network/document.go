@@ -14,7 +14,7 @@ import (
 // Document is the whole desired networking of a host, read in one snapshot with its revision.
 func (s *Service) Document(ctx context.Context, host string) (doc hostapi.NetworkDocument, err error) {
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
-		doc, err = s.document(ctx, tx, host, &sharing{}, readMembers)
+		doc, err = s.document(ctx, tx, host, &s.pub.sharing, s.pub.readMembers)
 		return err
 	})
 	return doc, err

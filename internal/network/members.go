@@ -36,15 +36,16 @@ func (p *Publisher) membersChanged(groups []string) {
 	}
 }
 
-// members gives groups' members for a document. With one controller they are what was last told, which the change that is told next builds on; a controller
+// readMembers gives groups' members for a document. With one controller they are what was last told, which the change that is told next builds on; a controller
 // among several reads them anew when they are older than LazyDelay/2, since another may have told hosts more.
 func (p *Publisher) readMembers(ctx context.Context, tx *db.Tx, at int64, groupIDs []string) (map[string]membership, error) {
 	now := p.s.clock.Now()
 	out := make(map[string]membership, len(groupIDs))
 	var missing []string
 	p.mu.Lock()
+	alone := p.running && p.s.db.Dialect == db.SQLite
 	for _, g := range groupIDs {
-		if m, ok := p.members[g]; ok && (p.s.db.Dialect == db.SQLite || now.Sub(m.read) < p.s.cfg.LazyDelay/2) {
+		if m, ok := p.members[g]; ok && (alone || now.Sub(m.read) < p.s.cfg.LazyDelay/2) {
 			out[g] = m
 		} else {
 			missing = append(missing, g)

@@ -80,7 +80,7 @@ type Config struct {
 	Parallel int           // builds at once; 0: no bound
 	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
 	// Simulated is where a simulated host keeps its records, nil on a real one. It survives a restart of the process but no power cut: nothing is synced, and
-	// the network document is not kept.
+	// the network document is not kept. It filters no packets, so it keeps no members of groups: a thousand hosts in one process would each have a copy.
 	Simulated *simlog.Log
 	Log       *slog.Logger
 }
@@ -106,6 +106,7 @@ type Agent struct {
 
 	applied atomic.Int64 // revision of the controller's document in force
 	members atomic.Int64 // revision of the newest MemberChange heard
+	told    int64        // of the newest that a controller had told by the last heartbeat; the heartbeat loop's
 	seq     atomic.Int64
 
 	leaving   sync.WaitGroup  // letGo under way; Run waits for them

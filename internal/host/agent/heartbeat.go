@@ -97,7 +97,10 @@ func (a *Agent) heartbeat(ctx context.Context) {
 	for id, epoch := range reply.Destroy {
 		a.startLetGo(ctx, id, epoch)
 	}
-	if reply.NetworkRevision > a.applied.Load() || reply.MembersRevision > a.members.Load() {
+	// A change of members that was told a heartbeat ago and has not come has been lost on the way; one told since may be on it.
+	lost := a.told > a.members.Load()
+	a.told = reply.MembersRevision
+	if reply.NetworkRevision > a.applied.Load() || lost && a.cfg.Simulated == nil {
 		a.heard(reply.MembersRevision) // by the document
 		a.refetch(ctx)
 	}

@@ -2,14 +2,12 @@ package agent
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
 
@@ -19,11 +17,9 @@ func membersOf(a *Agent) []string { return a.doc.SecurityGroups[0].Members }
 // it knows that it has missed something.
 func TestMemberChangesConverge(t *testing.T) {
 	t.Parallel()
-	records, err := simlog.Open(filepath.Join(t.TempDir(), "records"))
-	require.NoError(t, err)
-	defer records.Close()
+	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		a := New(Config{Simulated: records})
+		a := New(Config{StateDir: dir})
 		address := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("10.0.0.%d", rapid.IntRange(1, 9).Draw(t, "host")) })
 		set := rapid.Custom(func(t *rapid.T) []string {
 			s := rapid.SliceOf(address).Draw(t, "set")

@@ -65,11 +65,17 @@ func (a *Agent) take(doc hostapi.NetworkDocument) error {
 		a.mu.Unlock()
 		return nil
 	}
+	if a.cfg.Simulated != nil {
+		for i := range doc.SecurityGroups {
+			doc.SecurityGroups[i].Members = nil
+		}
+	}
 	known := map[string]hostapi.SecurityGroupSpec{}
 	for _, g := range a.doc.SecurityGroups {
 		known[g.ID] = g
 	}
 	for i, g := range doc.SecurityGroups { // a change that was told may have overtaken the document
+		a.heard(g.MembersAt)
 		if k, ok := known[g.ID]; ok && k.MembersAt > g.MembersAt {
 			doc.SecurityGroups[i].Members, doc.SecurityGroups[i].MembersAt = k.Members, k.MembersAt
 		}
