@@ -7,8 +7,7 @@ import (
 	"io"
 	"time"
 
-	"nephos/internal/bus"
-	"nephos/internal/db"
+	"nephos/internal/compute"
 	"nephos/internal/fault"
 	"nephos/internal/faultpoint"
 	"nephos/internal/host/imagecache"
@@ -18,8 +17,17 @@ import (
 
 // hosts is the controller's way to the agents: it implements compute.HostClient, volume.HostClient and network.Pusher on the bus.
 type hosts struct {
-	bus   *bus.Bus
+	bus   Bus
 	lives *lives
+}
+
+// Bus is what the rooms need of the messages; *bus.Bus is one.
+type Bus interface {
+	Publish(subject string, v any) error
+	Request(ctx context.Context, subject string, in, out any) error
+	Handle(subject, queue string, fn func(ctx context.Context, data []byte) (any, error)) error
+	Listen(subject string, fn func(ctx context.Context, data []byte) error) error
+	Addr() string // where others can join; "" when they cannot
 }
 
 // commandPatience is how long one request waits before the same command is sent again: an agent that died took the request with it (lives notices it when the
@@ -117,24 +125,22 @@ func (c *controller) serveHosts() error {
 	)
 }
 
-// overhear listens to the heartbeats that another controller answers: without them this one would take hosts for dead. One that is alone answers all of them.
+// overhear listens to the heartbeats that another controller answers: without them this one would take hosts for dead, and would not send them their
+// networking. One that is alone answers all of them.
 func (c *controller) overhear() error {
-	if c.alone() {
+	if !c.db.Shared() {
 		return nil
 	}
 	return c.bus.Listen(hostapi.SubjectHeartbeat, func(ctx context.Context, data []byte) error {
-		var hb hostapi.Heartbeat
-		if err := json.Unmarshal(data, &hb); err != nil {
+		var s compute.Sign
+		if err := json.Unmarshal(data, &s); err != nil {
 			return err
 		}
-		c.hosts.lives.heard(hb.Host.Name, hb.Host.Started)
-		c.registry.Alive(ctx, hb)
+		c.hosts.lives.heard(s.Host.Name, s.Host.Started)
+		c.registry.Overhear(ctx, s)
 		return nil
 	})
 }
-
-// alone says that no other controller uses this database.
-func (c *controller) alone() bool { return c.db.Dialect == db.SQLite }
 
 // imageChunk reads a piece of an image; fewer bytes than asked for mean its end.
 func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, error) {
@@ -162,7 +168,7 @@ func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, erro
 }
 
 // busImages brings image bytes to an agent that cannot see the store (imagecache.Source).
-type busImages struct{ bus *bus.Bus }
+type busImages struct{ bus Bus }
 
 // Fetch implements imagecache.Source.
 func (s busImages) Fetch(ctx context.Context, imageID string, w io.Writer) error {

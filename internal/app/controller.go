@@ -11,7 +11,6 @@ import (
 
 	"github.com/jonboulle/clockwork"
 
-	"nephos/internal/bus"
 	"nephos/internal/compute"
 	"nephos/internal/compute/conductor"
 	"nephos/internal/config"
@@ -37,7 +36,8 @@ type controller struct {
 	log      *slog.Logger
 	secure   *tls.Config // of the service ports; nil: none
 	db       *db.DB
-	bus      *bus.Bus
+	bus      Bus
+	chance   func() uint64 // nil: the runtime's
 	hosts    hosts
 	registry *compute.Hosts
 	engine   *workflow.Engine
@@ -50,7 +50,7 @@ type controller struct {
 }
 
 // newController opens the database and makes the rooms. Nothing runs yet. external is the first external network's range.
-func newController(ctx context.Context, cfg *config.Config, log *slog.Logger, b *bus.Bus, external netip.Prefix) (*controller, error) {
+func newController(ctx context.Context, cfg *config.Config, log *slog.Logger, b Bus, external netip.Prefix) (*controller, error) {
 	url := cfg.Database
 	if url == "" {
 		url = cfg.Path("nephos.db")
@@ -60,18 +60,20 @@ func newController(ctx context.Context, cfg *config.Config, log *slog.Logger, b 
 		return nil, err
 	}
 	c := &controller{cfg: cfg, log: log, db: d, bus: b, hosts: hosts{b, newLives()}, quotas: quota.New()}
-	if err := c.build(ctx, external); err != nil {
+	err = d.Migrate(ctx, rooms()...)
+	if err == nil {
+		err = c.build(external)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return c, nil
 }
 
-func (c *controller) build(ctx context.Context, external netip.Prefix) error {
-	if err := c.db.Migrate(ctx, rooms()...); err != nil {
-		return err
-	}
+// build makes the rooms on the open database.
+func (c *controller) build(external netip.Prefix) error {
 	clock := clockwork.NewRealClock()
-	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: c.alone()})
+	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: !c.db.Shared()})
 	var err error
 	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.SharedPath("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
 		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
@@ -91,7 +93,7 @@ func (c *controller) build(ctx context.Context, external netip.Prefix) error {
 	q := c.cfg.Compute
 	c.registry = compute.NewHosts(compute.HostsDeps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Scheduler: c.cfg.SchedulerConfig(),
 		Ratios:     compute.Ratios{VCPU: q.CPURatio, RAM: q.RAMRatio, Disk: q.DiskRatio, ReservedRAMMiB: q.ReservedRAMMiB, ReservedDiskGiB: q.ReservedDiskGiB},
-		Aggregates: compute.Aggregates, Seen: c.hostSeen})
+		Aggregates: compute.Aggregates, Seen: c.hostSeen, Chance: c.chance})
 	c.volumes = volume.New(volume.Deps{DB: c.db, Log: c.log.With("room", "volume"), Engine: c.engine, Client: c.hosts, Hosts: storageHosts{c.registry}, Images: c.images, Quotas: c.quotas})
 	cond := conductor.New(conductor.Deps{DB: c.db, Log: c.log.With("room", "conductor"), Engine: c.engine, Hosts: c.registry, Client: c.hosts, Networks: c.networks,
 		Volumes: c.volumes, Quotas: c.quotas})

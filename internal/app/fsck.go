@@ -45,24 +45,11 @@ type portRow struct{ Device, Host string }
 // way is not judged. It changes nothing.
 func (c *controller) Fsck(ctx context.Context) (FsckReport, error) {
 	r := FsckReport{Problems: []string{}, Checked: map[string]int{}}
-	var w world
-	err := c.db.Read(ctx, func(tx *db.Tx) (err error) {
-		r.Problems = []string{}
-		if w, err = c.readWorld(ctx, tx); err != nil {
-			return err
-		}
-		for _, check := range []func(context.Context, *db.Tx, *world) ([]string, error){c.checkClaims, c.checkQuotas, c.checkPorts, c.checkStuck} {
-			found, err := check(ctx, tx, &w)
-			if err != nil {
-				return err
-			}
-			r.Problems = append(r.Problems, found...)
-		}
-		return nil
-	})
+	w, problems, err := c.fsckRows(ctx)
 	if err != nil {
 		return r, err
 	}
+	r.Problems = append(r.Problems, problems...)
 	for _, h := range c.registry.Rows() {
 		if !c.registry.Up(h.Name) {
 			r.Problems = append(r.Problems, fmt.Sprintf("host %s is down: what it holds was not looked at", h.Name))
@@ -85,6 +72,25 @@ func (c *controller) Fsck(ctx context.Context) (FsckReport, error) {
 		r.Checked["snapshots"] += len(ids)
 	}
 	return r, nil
+}
+
+// fsckRows reads what SQL says and holds the rows against each other, at one moment.
+func (c *controller) fsckRows(ctx context.Context) (w world, problems []string, err error) {
+	err = c.db.Read(ctx, func(tx *db.Tx) (err error) {
+		problems = nil
+		if w, err = c.readWorld(ctx, tx); err != nil {
+			return err
+		}
+		for _, check := range []func(context.Context, *db.Tx, *world) ([]string, error){c.checkClaims, c.checkQuotas, c.checkPorts, c.checkStuck} {
+			found, err := check(ctx, tx, &w)
+			if err != nil {
+				return err
+			}
+			problems = append(problems, found...)
+		}
+		return nil
+	})
+	return w, problems, err
 }
 
 func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"nephos/internal/bus"
 	"nephos/internal/config"
 	"nephos/internal/fault"
 	"nephos/internal/host/agent"
@@ -31,7 +30,7 @@ import (
 var Version = "dev"
 
 // startHost makes the compute host of this process (or its simulated hosts) and runs the agents.
-func startHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+func startHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
 	if cfg.Driver == "fake" {
 		return startFakeHosts(ctx, cfg, b, log, l)
 	}
@@ -50,7 +49,7 @@ func hostName(cfg *config.Config) string {
 	return name
 }
 
-func startRealHost(ctx context.Context, cfg *config.Config, st *state, b *bus.Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
 	drv, err := qemu.New(qemu.Config{Instances: cfg.Path("instances"), Cache: cfg.Path("accelerator.json"), Accel: cfg.Accel, Log: log})
 	if err != nil {
 		return fmt.Errorf("hypervisor: %w", err)
@@ -140,7 +139,7 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
 }
 
-func startFakeHosts(ctx context.Context, cfg *config.Config, b *bus.Bus, log *slog.Logger, l *lifecycle) error {
+func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, log *slog.Logger, l *lifecycle) error {
 	if cfg.FakeHosts == 0 {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -39,21 +40,30 @@ func (f *FlavorRow) Flavor() Flavor {
 
 // flavorCache keeps rows that were read; any write of this process empties it. Rows are never changed in place.
 type flavorCache struct {
-	mu   sync.RWMutex
-	byID map[string]*FlavorRow
+	ttl time.Duration // 0: for ever, because this process is the only writer
+
+	mu    sync.RWMutex
+	since time.Time // when the first of what is kept was read
+	byID  map[string]*FlavorRow
 }
+
+// flavorsStale is how long another controller's change of a flavor may go unseen.
+const flavorsStale = 2 * time.Second
 
 func (c *flavorCache) get(id string) *FlavorRow {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	if c.ttl > 0 && time.Since(c.since) > c.ttl {
+		return nil
+	}
 	return c.byID[id]
 }
 
 func (c *flavorCache) put(f *FlavorRow) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byID == nil || len(c.byID) > 1000 {
-		c.byID = map[string]*FlavorRow{}
+	if c.byID == nil || len(c.byID) > 1000 || c.ttl > 0 && time.Since(c.since) > c.ttl {
+		c.byID, c.since = map[string]*FlavorRow{}, time.Now()
 	}
 	c.byID[f.ID] = f
 }

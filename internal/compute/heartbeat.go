@@ -13,29 +13,52 @@ import (
 // seenEvery is how often liveness is written to the rows; between, memory knows it.
 const seenEvery = 30 * time.Second
 
-// Alive notes a heartbeat; every controller hears all of them.
-func (h *Hosts) Alive(ctx context.Context, hb hostapi.Heartbeat) {
-	h.mu.Lock()
-	_, known := h.rows[hb.Host.Name]
-	h.seen[hb.Host.Name] = h.Clock.Now()
-	if known {
-		if x := h.table.Get(hb.Host.Name); x != nil && !x.Up {
-			r := h.rows[hb.Host.Name]
-			h.table.Change(hb.Host.Name, func(x *scheduler.Host) {
-				x.Up, x.Why = h.life(r)
-				if r.Disabled {
-					x.Why = "disabled"
-				}
-			})
+// Sign is what of a heartbeat every controller wants to know.
+type Sign struct {
+	Host struct {
+		Name    string    `json:"name"`
+		Gateway bool      `json:"gateway"`
+		Started time.Time `json:"started"`
+	} `json:"host"`
+	NetworkRevision int64 `json:"network_revision"`
+}
+
+// Overhear notes a heartbeat that this or another controller answers.
+func (h *Hosts) Overhear(ctx context.Context, s Sign) {
+	if !h.alive(s.Host.Name) {
+		if err := h.Refresh(ctx, s.Host.Name); err != nil {
+			return // whoever answers the heartbeat is just writing the row
 		}
 	}
-	h.mu.Unlock()
+	if h.Seen != nil {
+		h.Seen(ctx, s.Host.Name, s.Host.Gateway, s.NetworkRevision)
+	}
+}
+
+// alive notes a sign of life; false if the host is not known yet.
+func (h *Hosts) alive(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, known := h.rows[name]
+	h.seen[name] = h.Clock.Now()
+	if !known {
+		return false
+	}
+	if x := h.table.Get(name); x != nil && !x.Up {
+		h.table.Change(name, func(x *scheduler.Host) {
+			x.Up, x.Why = h.life(r)
+			if r.Disabled {
+				x.Why = "disabled"
+			}
+		})
+	}
+	return true
 }
 
 // Heartbeat is the answer of one controller: it registers a new or changed host, puts power states right, and tells the host which instances are not (or no
 // longer) its own.
 func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.HeartbeatReply, error) {
-	h.Alive(ctx, hb)
+	h.alive(hb.Host.Name)
 	h.mu.Lock()
 	row, known := h.rows[hb.Host.Name]
 	h.mu.Unlock()

@@ -58,6 +58,8 @@ type HostsDeps struct {
 	Aggregates func(ctx context.Context, tx *db.Tx) (map[string][]*scheduler.Aggregate, error)
 	// Seen is told of every heartbeat (the network room places routers by it). It gives the newest network revisions of the host.
 	Seen func(ctx context.Context, host string, gateway bool, applied int64) (document, members int64)
+	// Chance breaks the scheduler's ties; nil: the runtime's randomness. The simulation gives its own.
+	Chance func() uint64
 }
 
 // Hosts is the registry of compute hosts. It is fed by Heartbeat (from the bus), by the commits of claims, and by Refresh.
@@ -74,6 +76,9 @@ type Hosts struct {
 
 // NewHosts makes an empty registry; Load fills it.
 func NewHosts(d HostsDeps) *Hosts {
+	if d.Chance == nil {
+		d.Chance = rand.Uint64
+	}
 	return &Hosts{HostsDeps: d, table: scheduler.NewTable(), rows: map[string]HostRow{}, seen: map[string]time.Time{}, start: d.Clock.Now(), tasks: map[string]hostapi.Progress{}}
 }
 
@@ -227,7 +232,7 @@ func (h *Hosts) Schedule(r scheduler.Request, n int) []scheduler.Choice {
 	h.mu.Lock()
 	snap := h.table.Snapshot()
 	h.mu.Unlock()
-	r.Seed = rand.Uint64()
+	r.Seed = h.Chance()
 	return scheduler.Schedule(snap, r, &h.Scheduler, n)
 }
 

@@ -125,4 +125,10 @@ type Service struct {
 }
 
 // New makes the Service.
-func New(d Deps) *Service { return &Service{Deps: d} }
+func New(d Deps) *Service {
+	s := &Service{Deps: d}
+	if d.DB.Shared() {
+		s.flavors.ttl = flavorsStale
+	}
+	return s
+}

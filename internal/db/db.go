@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -39,7 +40,20 @@ type backend interface {
 type DB struct {
 	Dialect Dialect
 	b       backend
+	shared  bool
+	mine    *atomic.Bool // of a handle made by Share: it has been closed. nil: the backend is this handle's own
 }
+
+// Shared says that other processes may write to the same database: what was read may be kept for a moment only, and a lease found at start may be a living one's.
+func (d *DB) Shared() bool { return d.shared }
+
+// Share gives a handle such as another process on the same database would have. Its Close ends this handle alone, at once: calls that have begun are carried out,
+// and those that come later get ErrClosed, as if the process had died. The backend stays open until the handle it came from is closed.
+func (d *DB) Share() *DB {
+	return &DB{Dialect: d.Dialect, b: d.b, shared: true, mine: new(atomic.Bool)}
+}
+
+func (d *DB) gone() bool { return d.mine != nil && d.mine.Load() }
 
 // Open connects to url: "postgres://…" (or "postgresql://…"), or else the path of an SQLite file, with or without "sqlite://".
 // The file is made (0600) if it does not exist.
@@ -49,7 +63,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open postgresql: %w", err)
 		}
-		return &DB{Dialect: Postgres, b: b}, nil
+		return &DB{Dialect: Postgres, b: b, shared: true}, nil
 	}
 	path := strings.TrimPrefix(url, "sqlite://")
 	b, err := openSQLite(ctx, path)
@@ -60,14 +74,30 @@ func Open(ctx context.Context, url string) (*DB, error) {
 }
 
 // Read runs fn on a consistent snapshot; writing inside fails.
-func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error { return d.b.read(ctx, fn) }
+func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
+	if d.gone() {
+		return ErrClosed
+	}
+	return d.b.read(ctx, fn)
+}
 
 // Write runs fn as a writer and returns after the commit is durable. If fn returns an error nothing of it stays and the error
 // comes back as it was. fn may run more than once.
-func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error { return d.b.write(ctx, fn) }
+func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
+	if d.gone() {
+		return ErrClosed
+	}
+	return d.b.write(ctx, fn)
+}
 
 // Close waits for running closures and closes the connections.
-func (d *DB) Close() error { return d.b.close() }
+func (d *DB) Close() error {
+	if d.mine != nil {
+		d.mine.Store(true)
+		return nil
+	}
+	return d.b.close()
+}
 
 // Migrations are one room's schema changes: goose files NNNNN_name.sql at the root of FS. Rooms are migrated in the order given, so
 // a room may refer to tables of a room named before it.

@@ -49,7 +49,7 @@ func New(cfg Config) *Service {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	if cfg.DB.Dialect == db.Postgres {
+	if cfg.DB.Shared() {
 		s.cache.ttl = staleFor
 	}
 	return s

@@ -252,7 +252,7 @@ func insertAddress(ctx context.Context, tx *db.Tx, subnetID, address, portID str
 
 // takeAny gives the port some free address of the subnet. The port's row may be inserted before or after only where foreign keys allow: before.
 func (s *Service) takeAny(ctx context.Context, tx *db.Tx, sub *Subnet, portID string, position int) (netip.Addr, error) {
-	x := s.pools.of(sub, tx.Dialect == db.Postgres)
+	x := s.pools.of(sub, s.db.Shared())
 	if x.used == nil {
 		return s.takeSparse(ctx, tx, sub, x, portID, position)
 	}

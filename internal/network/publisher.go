@@ -239,7 +239,7 @@ func (p *Publisher) Run(ctx context.Context, pusher Pusher) error {
 // audit marks hosts that have long not been sent anything and are behind the clock: another controller may have died between a commit and
 // its push. A single controller has no other.
 func (p *Publisher) audit(ctx context.Context) error {
-	if p.s.db.Dialect == db.SQLite {
+	if !p.s.db.Shared() {
 		return nil
 	}
 	var clock int64

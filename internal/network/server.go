@@ -105,7 +105,7 @@ func (s *Service) ruleSpecs(ctx context.Context, tx *db.Tx, ids []string) ([]hos
 			}
 			g = read[id].spec
 			g.Members = []string{}
-			if s.db.Dialect == db.SQLite { // on PostgreSQL what this transaction reads may already be older than another's commit
+			if !s.db.Shared() { // with another controller what this transaction reads may already be older than another's commit
 				keep(&s.cache, s.cache.ruleMap, id, g, gen)
 			}
 		}

@@ -94,7 +94,7 @@ func New(d Deps) *Service {
 	setDefault(&s.cfg.LazyDelay, time.Second)
 	setDefault(&s.cfg.HostTimeout, 15*time.Second)
 	setDefault(&s.cfg.Zone, "nova")
-	if d.DB.Dialect == db.Postgres { // another controller may write too
+	if d.DB.Shared() { // another controller may write too
 		s.cache.ttl = time.Second
 	}
 	s.pub = newPublisher(s)

@@ -79,6 +79,9 @@ type Config struct {
 	Sink     ImageSink     // nil: no images are made of this host's servers
 	Parallel int           // builds at once; 0: no bound
 	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
+	// Offset gives when, after the first heartbeat at once, the regular ones begin: less than what it is given. nil: by chance, since hosts that start together must
+	// not report together.
+	Offset func(every time.Duration) time.Duration
 	// Simulated is where a simulated host keeps its records, nil on a real one. It survives a restart of the process but no power cut: nothing is synced, and
 	// the network document is not kept. It filters no packets, so it keeps no members of groups: a thousand hosts in one process would each have a copy.
 	Simulated *simlog.Log

@@ -17,7 +17,11 @@ const replyTime = 4 * time.Second
 // loop sends heartbeats, at once when a guest changes its power by itself, until ctx ends.
 func (a *Agent) loop(ctx context.Context) {
 	every := cmp.Or(a.cfg.Every, hostapi.HeartbeatEvery)
-	next := time.NewTimer(rand.N(every)) // hosts that start together do not report together
+	offset := a.cfg.Offset
+	if offset == nil {
+		offset = rand.N[time.Duration]
+	}
+	next := time.NewTimer(offset(every))
 	defer next.Stop()
 	events := a.cfg.Driver.Events()
 	a.heartbeat(ctx)
