@@ -35,6 +35,13 @@ func Agent(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Log
 	if err := startHost(ctx, cfg, st, b, busImages{b}, log, l); err != nil {
 		return err
 	}
+	select { // guests are looked after meanwhile; but who reads "ready" may count on the cloud knowing this host
+	case <-b.Joined():
+	case <-ctx.Done():
+		return nil
+	case err := <-l.failed:
+		return err
+	}
 	fmt.Fprintf(out, "ready  host=%s  bus=%s\n", hostName(cfg), cfg.Join)
 	select {
 	case <-ctx.Done():

@@ -36,9 +36,10 @@ type Config struct {
 
 // Bus is a connection, and the server behind it when it was started here.
 type Bus struct {
-	conn *nats.Conn
-	srv  *server.Server
-	log  *slog.Logger
+	conn   *nats.Conn
+	srv    *server.Server
+	log    *slog.Logger
+	joined chan struct{} // closed at the first connection
 
 	ctx    context.Context // of all handlers; ended by Close
 	cancel context.CancelFunc
@@ -49,12 +50,12 @@ type Bus struct {
 
 // Open starts or joins the bus.
 func Open(cfg Config) (*Bus, error) {
-	b := &Bus{log: cfg.Log}
+	b := &Bus{log: cfg.Log, joined: make(chan struct{})}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	opts := []nats.Option{nats.Name(cfg.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Token(cfg.Token),
 		nats.RetryOnFailedConnect(true), nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			b.log.Warn("bus", "err", err)
-		}), nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+		}), nats.ConnectHandler(func(*nats.Conn) { close(b.joined) }), nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			b.log.Warn("the bus cannot be reached, trying again", "url", cfg.URL, "err", err)
 		})}
 	if cfg.ClientTLS != nil {
@@ -66,7 +67,7 @@ func Open(cfg Config) (*Bus, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.srv, url = srv, srv.ClientURL()
+		b.srv, url = srv, "nats://in-process" // not the server's own address: with TLS that would insist on it where there is no wire
 		opts = append(opts, nats.InProcessServer(srv))
 	}
 	conn, err := nats.Connect(url, opts...)
@@ -108,6 +109,9 @@ func startServer(cfg Config) (*server.Server, error) {
 	}
 	return srv, nil
 }
+
+// Joined is closed when the server has been reached for the first time: Open does not wait for that, as a host stands alone until then.
+func (b *Bus) Joined() <-chan struct{} { return b.joined }
 
 // Publish sends v and does not wait.
 func (b *Bus) Publish(subject string, v any) error {

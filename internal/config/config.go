@@ -58,7 +58,7 @@ type TLS struct {
 type Limits struct {
 	Connections    int     `yaml:"connections"`        // HTTP connections, all ports: 16384, less where descriptors are few
 	BusConnections int     `yaml:"bus_connections"`    // of agents: a quarter of the process's descriptors
-	Requests       int     `yaml:"requests"`           // worked on at once: 512
+	Requests       int     `yaml:"requests"`           // worked on at once: 128, or 16 for each processor
 	Queue          int     `yaml:"queue"`              // waiting for that: 4096
 	Logins         int     `yaml:"logins"`             // password checks at once: the number of processors
 	Streams        int     `yaml:"streams"`            // up- and downloads at once: 256

@@ -17,7 +17,7 @@ import (
 
 // Limit says how much all services of a process take on at once. Zero values mean the default named beside them.
 type Limit struct {
-	Requests int           // worked on at once; 512. One caller at most three quarters of them
+	Requests int           // worked on at once; 128, or 16 for each processor. One caller at most three quarters of them
 	Queue    int           // waiting for that; 4096
 	Wait     time.Duration // of one request in the queue; 15 s
 	Logins   int           // password checks at once, as each costs a processor for a twentieth of a second; the number of processors
@@ -59,7 +59,7 @@ func NewLimits(c Limit) *Limits {
 			*v = n
 		}
 	}
-	def(&c.Requests, 512)
+	def(&c.Requests, max(128, 16*runtime.GOMAXPROCS(0)))
 	def(&c.Queue, 4096)
 	def(&c.Logins, runtime.GOMAXPROCS(0))
 	def(&c.Streams, 256)

@@ -72,7 +72,7 @@ func (p *dirPart) Seal() error {
 		return nil
 	}
 	p.sealed = true
-	return full(errors.Join(p.f.Chmod(0o444), p.f.Sync(), p.f.Close()))
+	return full(errors.Join(p.f.Chmod(0o400), p.f.Sync(), p.f.Close()))
 }
 
 func (p *dirPart) Close() error {

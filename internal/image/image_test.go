@@ -104,7 +104,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		require.True(t, bytes.Equal(data, got))
 		st, err := os.Stat(r.LocalPath(img.ID))
 		require.NoError(t, err)
-		require.EqualValues(t, 0o444, st.Mode().Perm(), "published bytes are immutable")
+		require.EqualValues(t, 0o400, st.Mode().Perm(), "published bytes are immutable")
 
 		require.NoError(t, r.Delete(ctx, alice, img.ID))
 		kind(t, fault.KindNotFound, r.Delete(ctx, alice, img.ID))

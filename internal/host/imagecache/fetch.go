@@ -91,8 +91,8 @@ func (c *Cache) bring(ctx context.Context, spec hostapi.ImageSpec, path string) 
 	if err != nil {
 		return Base{}, err
 	}
-	// Readable for QEMU's user, writable for nobody: many servers stand on it.
-	if err := f.Chmod(0o444); err != nil {
+	// Writable for nobody, as many servers stand on it; QEMU is given it open.
+	if err := f.Chmod(0o400); err != nil {
 		return Base{}, err
 	}
 	return base, f.Sync()
@@ -182,7 +182,7 @@ func LinkFile(imageID, stored, path string) (bool, error) {
 	err := os.Link(stored, path)
 	switch {
 	case err == nil:
-		return true, os.Chmod(path, 0o444)
+		return true, os.Chmod(path, 0o400)
 	case errors.Is(err, fs.ErrNotExist):
 		return false, fault.NotFound("image %s has no data in the store", imageID)
 	default:

@@ -1,0 +1,222 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// configFile writes settings to a file.
+func configFile(t testing.TB, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "nephos.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+// authority is a certificate authority made for a test.
+type authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	a := &authority{dir: t.TempDir()}
+	var err error
+	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of a test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	a.write(t, "ca", a.cert, a.key)
+	return a
+}
+
+func (a *authority) file(name string) string { return filepath.Join(a.dir, name+".pem") }
+
+func (a *authority) write(t testing.TB, name string, c *x509.Certificate, key *ecdsa.PrivateKey) {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)
+	require.NoError(t, err)
+	kb, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(a.file(name), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	require.NoError(t, os.WriteFile(a.file(name+"-key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb}), 0o600))
+}
+
+// server makes a certificate for localhost.
+func (a *authority) server(t testing.TB) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	a.write(t, "server", &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, key)
+}
+
+// TestTLS: one certificate, and every port speaks TLS, the catalog and the files for clients say so, and an agent knows its controller.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	ca.server(t)
+	c := fakeCloud(t, 1, "--tls-cert", ca.file("server"), "--tls-key", ca.file("server-key"), "--tls-ca", ca.file("ca"), "--public", "localhost")
+
+	pool := x509.NewCertPool()
+	pem, err := os.ReadFile(ca.file("ca"))
+	require.NoError(t, err)
+	require.True(t, pool.AppendCertsFromPEM(pem))
+	for _, port := range faces {
+		conn, err := tls.Dial("tcp", fmt.Sprintf("localhost:%d", port+c.offset), &tls.Config{RootCAs: pool})
+		require.NoError(t, err, "port %d", port)
+		conn.Close()
+		_, err = tls.Dial("tcp", fmt.Sprintf("localhost:%d", port+c.offset), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+		require.Error(t, err, "TLS 1.1 on port %d", port)
+		res, err := http.Get(fmt.Sprintf("http://localhost:%d/", port+c.offset))
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, 400, res.StatusCode, "plain HTTP on port %d", port)
+	}
+
+	rc, err := os.ReadFile(filepath.Join(c.dir, "openrc"))
+	require.NoError(t, err)
+	require.Contains(t, string(rc), "export OS_AUTH_URL=https://localhost:")
+	require.Contains(t, string(rc), "export OS_CACERT='"+ca.file("ca")+"'")
+	shell := func(line string) string {
+		cmd := exec.Command("/bin/sh", "-ec", ". "+filepath.Join(c.dir, "openrc")+"; "+line)
+		cmd.Env = []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + c.dir}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s\n%s", line, out)
+		return string(out)
+	}
+	catalog := shell("/usr/bin/openstack catalog list -f json")
+	require.NotContains(t, catalog, "http://")
+	require.Equal(t, 6, strings.Count(catalog, `"public"`)+strings.Count(catalog, "public: https://"), catalog)
+	for _, noun := range []string{"server list", "image list", "network list", "volume list", "hypervisor list"} {
+		shell("/usr/bin/openstack " + noun)
+	}
+	shell(binary + " server list")
+	shell("unset OS_AUTH_URL OS_CACERT; OS_CLIENT_CONFIG_FILE=" + filepath.Join(c.dir, "clouds.yaml") + " OS_CLOUD=nephos " + binary + " server list")
+
+	token, err := os.ReadFile(filepath.Join(c.dir, "join-token"))
+	require.NoError(t, err)
+	join := func(name string, flags ...string) *process {
+		dir := t.TempDir()
+		p := &process{cmd: exec.Command(binary, append([]string{"agent", "--driver", "fake", "--state-dir", dir, "--host", name, "--token", strings.TrimSpace(string(token)),
+			"--join", fmt.Sprintf("tls://localhost:%d", 4222+c.offset)}, flags...)...), done: make(chan struct{})}
+		p.cmd.Stdout, p.cmd.Stderr = p, p
+		require.NoError(t, p.cmd.Start())
+		go func() { p.err = p.cmd.Wait(); close(p.done) }()
+		t.Cleanup(func() { c.signal(p, syscall.SIGTERM) })
+		return p
+	}
+	other := newAuthority(t)
+	deceived := join("deceived", "--tls-ca", other.file("ca"))
+	trusting := join("trusting") // the machine's own authorities know nothing of ours
+	join("knowing", "--tls-ca", ca.file("ca"))
+	require.True(t, poll(30*time.Second, 500*time.Millisecond, func() bool { return strings.Contains(shell("/usr/bin/openstack compute service list"), "knowing") }))
+	for _, p := range []*process{deceived, trusting} {
+		require.True(t, poll(10*time.Second, 100*time.Millisecond, func() bool { return strings.Contains(p.output(), "unknown authority") }), "it says why: %s", p.output())
+		require.NotContains(t, p.output(), "ready")
+	}
+	require.NotContains(t, shell("/usr/bin/openstack compute service list"), "deceived")
+}
+
+// TestSecretsArePrivate: what only the owner may read is 0600, wherever it lies; nothing at all is writable for others.
+func TestSecretsArePrivate(t *testing.T) {
+	t.Parallel()
+	c := fakeCloud(t, 2)
+	a := c.admin()
+	img := a.upload("tiny", "raw", make([]byte, 4096))
+	r := a.boot("vm", img, object{"user_data": "c2VjcmV0", "adminPass": "hidden"})
+	a.active(r.str("server/id"), 20*time.Second)
+	private(t, c.dir)
+}
+
+// private walks a state directory.
+func private(t testing.TB, dir string) {
+	t.Helper()
+	seen := 0
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := d.Info()
+		if os.IsNotExist(err) {
+			return nil // a temporary file of the running cloud
+		}
+		if err != nil {
+			return err
+		}
+		mode, rel := i.Mode(), strings.TrimPrefix(path, dir+"/")
+		if mode&fs.ModeSymlink != 0 {
+			return nil
+		}
+		if mode.Perm()&0o022 != 0 {
+			t.Errorf("%s is %v: others may write it", rel, mode)
+		}
+		switch {
+		case d.IsDir():
+			if mode.Perm()&0o044 != 0 {
+				t.Errorf("%s is %v: others may list it", rel, mode)
+			}
+		default:
+			seen++
+			if mode.Perm()&0o077 != 0 {
+				t.Errorf("%s is %v: others may read it", rel, mode)
+			}
+		}
+		return nil
+	}))
+	require.Greater(t, seen, 8, "files were looked at")
+}
+
+// TestGuestIsUnprivileged: what a real machine's process may do, and that its files stay private.
+func TestGuestIsUnprivileged(t *testing.T) {
+	c := realCloud(t)
+	a := c.admin()
+	r := a.must(202, "POST", compute, "/servers", object{"server": object{"name": "vm", "imageRef": a.named(image, "/images", "images", "nephos-guest"), "flavorRef": "42", "networks": "auto",
+		"user_data": "c2VjcmV0", "config_drive": true}}, newest)
+	id := r.str("server/id")
+	a.active(id, time.Minute)
+	pids := guests(c.dir, id)
+	require.Len(t, pids, 1)
+	b, err := os.ReadFile("/proc/" + pids[0] + "/status")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch value = strings.TrimSpace(value); name {
+		case "Uid", "Gid":
+			require.NotContains(t, strings.Fields(value), "0", "%s of the guest's process", name)
+		case "Groups":
+			require.NotContains(t, strings.Fields(value), "0")
+		case "CapPrm", "CapEff", "CapAmb":
+			require.Equal(t, "0000000000000000", value, name)
+		case "NoNewPrivs":
+			require.Equal(t, "1", value)
+		case "Seccomp":
+			require.Equal(t, "2", value, "a filter is in force")
+		}
+	}
+	cmdline, err := os.ReadFile("/proc/" + pids[0] + "/cmdline")
+	require.NoError(t, err)
+	require.NotContains(t, string(cmdline), "secret")
+	private(t, c.dir)
+}
