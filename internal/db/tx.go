@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -118,7 +119,9 @@ func (t *Tx) NamedExec(ctx context.Context, query string, arg any) (int64, error
 
 // Insert writes one row of table from the `db` tags of row, a struct or a pointer to one.
 func (t *Tx) Insert(ctx context.Context, table string, row any) error {
-	_, err := t.NamedExec(ctx, insertText(table, reflect.TypeOf(row)), row)
+	v := reflect.Indirect(reflect.ValueOf(row))
+	in := insertOf(table, v.Type())
+	_, err := t.Exec(ctx, in.text, in.values(v)...)
 	return err
 }
 
@@ -169,46 +172,55 @@ func isConstraint(err error, pg string, lite ...int) bool {
 	return errors.As(err, &le) && slices.Contains(lite, le.Code())
 }
 
-var insertTexts sync.Map // insertKey → text
+var inserts sync.Map // insertKey → insert; bounded by the row types of the program
 
 type insertKey struct {
 	table string
 	row   reflect.Type
 }
 
-func insertText(table string, rt reflect.Type) string {
-	if rt.Kind() == reflect.Pointer {
-		rt = rt.Elem()
-	}
-	key := insertKey{table, rt}
-	if q, ok := insertTexts.Load(key); ok {
-		return q.(string)
-	}
-	var cols, vals string
-	for _, c := range columns(rt) {
-		if cols != "" {
-			cols, vals = cols+", ", vals+", "
-		}
-		cols, vals = cols+c, vals+":"+c
-	}
-	q := "INSERT INTO " + table + " (" + cols + ") VALUES (" + vals + ")"
-	insertTexts.Store(key, q)
-	return q
+// insert is how rows of one type are written.
+type insert struct {
+	text   string
+	fields [][]int
 }
 
-// columns lists the `db` tags of a row type, of embedded structs too.
-func columns(rt reflect.Type) []string {
-	var out []string
-	for i := range rt.NumField() {
-		f := rt.Field(i)
-		tag := f.Tag.Get("db")
-		switch {
-		case tag == "-":
-		case tag != "":
-			out = append(out, tag)
-		case f.Anonymous && f.Type.Kind() == reflect.Struct:
-			out = append(out, columns(f.Type)...)
-		}
+// values are the row's, in the order of the text's placeholders.
+func (in insert) values(row reflect.Value) []any {
+	out := make([]any, len(in.fields))
+	for i, f := range in.fields {
+		out[i] = row.FieldByIndex(f).Interface()
 	}
 	return out
+}
+
+func insertOf(table string, rt reflect.Type) insert {
+	key := insertKey{table, rt}
+	if in, ok := inserts.Load(key); ok {
+		return in.(insert)
+	}
+	var in insert
+	var cols []string
+	columns(rt, nil, func(name string, field []int) {
+		cols = append(cols, name)
+		in.fields = append(in.fields, field)
+	})
+	in.text = "INSERT INTO " + table + " (" + strings.Join(cols, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(cols)-1) + ")"
+	inserts.Store(key, in)
+	return in
+}
+
+// columns visits the fields with `db` tags of a row type, of embedded structs too.
+func columns(rt reflect.Type, path []int, visit func(name string, field []int)) {
+	for i := range rt.NumField() {
+		f := rt.Field(i)
+		at := append(slices.Clone(path), i)
+		switch tag := f.Tag.Get("db"); {
+		case tag == "-":
+		case tag != "":
+			visit(tag, at)
+		case f.Anonymous && f.Type.Kind() == reflect.Struct:
+			columns(f.Type, at, visit)
+		}
+	}
 }

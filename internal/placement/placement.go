@@ -82,8 +82,7 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 	if c.Type == "" {
 		c.Type = "INSTANCE"
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO consumers (id, project_id, user_id, consumer_type, generation) VALUES (?, ?, ?, ?, 1)
-		ON CONFLICT (id) DO UPDATE SET generation = consumers.generation + 1`, c.ID, c.ProjectID, c.UserID, c.Type); err != nil {
+	if err := ensureConsumer(ctx, tx, c); err != nil {
 		return err
 	}
 	var q strings.Builder
@@ -116,6 +115,20 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 		return err
 	}
 	return nil
+}
+
+// ensureConsumer makes the consumer's row or moves its generation, and so locks it. Almost always it is new, and for a plain insert SQLite need not prepare to take a statement
+// back; on PostgreSQL another transaction may make or remove it between the two.
+func ensureConsumer(ctx context.Context, tx *db.Tx, c Consumer) error {
+	for {
+		n, err := tx.Exec(ctx, `INSERT INTO consumers (id, project_id, user_id, consumer_type, generation) VALUES (?, ?, ?, ?, 1) ON CONFLICT (id) DO NOTHING`, c.ID, c.ProjectID, c.UserID, c.Type)
+		if err == nil && n == 0 {
+			n, err = tx.Exec(ctx, `UPDATE consumers SET generation = generation + 1 WHERE id = ?`, c.ID)
+		}
+		if err != nil || n == 1 {
+			return err
+		}
+	}
 }
 
 // sorted goes through a map in the order of its keys: rows are always locked in the same order.
