@@ -74,7 +74,8 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log})
+	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log, ShowLocations: c.cfg.Image.ShowLocations,
+		ShowDirectURL: c.cfg.Image.ShowDirectURL, Protections: imageProtections(c.cfg.Image.Protections)})
 	if err != nil {
 		return nil, err
 	}

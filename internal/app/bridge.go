@@ -205,6 +205,6 @@ func (s localImages) Fetch(ctx context.Context, imageID string, w io.Writer) err
 }
 
 // Link implements imagecache.Linker.
-func (s localImages) Link(_ context.Context, imageID, path string) (bool, error) {
-	return imagecache.LinkFile(imageID, s.images.LocalPath(imageID), path)
+func (s localImages) Link(ctx context.Context, imageID, path string) (bool, error) {
+	return imagecache.LinkFile(imageID, s.images.LocalPath(ctx, imageID), path)
 }

@@ -79,11 +79,9 @@ func (c *controller) build(external netip.Prefix) error {
 		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
 		return err
 	}
-	store, err := image.NewDirStore(c.cfg.SharedPath("images"), 256<<20)
-	if err != nil {
+	if err := c.makeImages(); err != nil {
 		return err
 	}
-	c.images = image.New(image.Config{DB: c.db, Store: store, Log: c.log.With("room", "image"), Node: "controller"})
 	var private netip.Prefix
 	if c.cfg.Network.Private != "" {
 		private = netip.MustParsePrefix(c.cfg.Network.Private) // Check has parsed it
@@ -161,6 +159,7 @@ func (c *controller) start(l *lifecycle) error {
 	l.run("host registry", c.registry.Run)
 	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
 	l.run("workflow engine", c.engine.Run)
+	l.run("image collector", c.images.Run)
 	return nil
 }
 

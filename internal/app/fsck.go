@@ -64,6 +64,12 @@ func (c *controller) Fsck(ctx context.Context) (FsckReport, error) {
 		r.Checked["instances on hosts"] += len(inv.Instances)
 		r.Problems = append(r.Problems, checkHost(inv, &w)...)
 	}
+	found, copies, err := c.images.Check(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Problems = append(r.Problems, found...)
+	r.Checked["image copies"] = copies
 	r.Checked["servers"], r.Checked["ports"] = len(w.servers), len(w.ports)
 	for _, ids := range w.volumes {
 		r.Checked["volumes"] += len(ids)

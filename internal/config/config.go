@@ -42,6 +42,7 @@ type Config struct {
 	Scheduler Scheduler `yaml:"scheduler"`
 	Compute   Compute   `yaml:"compute"`
 	Network   Network   `yaml:"network"`
+	Image     Image     `yaml:"image"`
 
 	Join  string `yaml:"join"`  // agent, and controllers that share a bus: nats://host:port of it, tls:// if it has TLS
 	Token string `yaml:"token"` // with Join: the bus's secret; StateDir/join-token of the controller that runs it
@@ -163,6 +164,9 @@ func (c *Config) Check() error {
 		if err != nil || p != p.Masked() || !p.Addr().Is4() || p.Bits() > 29 {
 			return fmt.Errorf("%s %q is not an IPv4 network of at least 8 addresses, such as 172.24.4.0/24", name, cidr)
 		}
+	}
+	if err := c.Image.check(); err != nil {
+		return err
 	}
 	s := c.SchedulerConfig()
 	return s.Check()

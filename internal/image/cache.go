@@ -1,6 +1,7 @@
 package image
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -15,6 +16,26 @@ type cache struct {
 	mu    sync.Mutex
 	gen   uint64
 	items map[string]cached
+	held  map[string]time.Time // not to be answered from memory before that time: a write is under way
+}
+
+// holdFor bounds a hold whose transaction was rolled back; one that commits ends it by forget.
+const holdFor = 5 * time.Second
+
+// hold keeps an image out of memory while a transaction changes it: whoever has seen something else that the transaction did, a task that ended, must not
+// then read the image as it was.
+func (c *cache) hold(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen++
+	delete(c.items, id)
+	if c.held == nil {
+		c.held = map[string]time.Time{}
+	}
+	if len(c.held) > cacheMost { // rolled back, all but a few
+		maps.DeleteFunc(c.held, func(_ string, until time.Time) bool { return time.Now().After(until) })
+	}
+	c.held[id] = time.Now().Add(holdFor)
 }
 
 type cached struct {
@@ -41,7 +62,7 @@ func (c *cache) begin() uint64 {
 func (c *cache) put(img Image, gen uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gen != gen {
+	if until, ok := c.held[img.ID]; c.gen != gen || ok && time.Now().Before(until) {
 		return
 	}
 	if c.items == nil || len(c.items) >= cacheMost {
@@ -55,4 +76,5 @@ func (c *cache) forget(id string) {
 	defer c.mu.Unlock()
 	c.gen++
 	delete(c.items, id)
+	delete(c.held, id)
 }

@@ -19,9 +19,11 @@ const (
 	bufs     = 4
 )
 
+// digests is what is known of bytes that passed.
 type digests struct {
-	size        int64
-	md5, sha512 string
+	Size   int64  `json:"size"`
+	MD5    string `json:"md5"`
+	SHA512 string `json:"sha512"`
 }
 
 // chunk is a buffer on its way: it may be filled again when both hashers are done with it.
@@ -32,9 +34,12 @@ type chunk struct {
 
 // copyHashed copies src to dst until EOF, hashing on two goroutines of its own beside the writing, and shows each piece to look. It
 // fails with look's error, with ctx's, or with errTooLarge when more than most bytes come (most < 0: no bound). Both goroutines
-// have ended when it returns.
-func copyHashed(ctx context.Context, dst io.Writer, src io.Reader, most int64, look func(ins *diskformat.Inspector, n int64) error) (digests, error) {
+// have ended when it returns. also, if not nil, is fed too, on a third goroutine.
+func copyHashed(ctx context.Context, dst io.Writer, src io.Reader, most int64, also hash.Hash, look func(ins *diskformat.Inspector, n int64) error) (digests, error) {
 	sums := []hash.Hash{md5.New(), sha512.New()} //nolint:gosec // see the import
+	if also != nil {
+		sums = append(sums, also)
+	}
 	feeds := make([]chan *chunk, len(sums))
 	var workers sync.WaitGroup
 	for i, h := range sums {
@@ -91,7 +96,7 @@ func copyHashed(ctx context.Context, dst io.Writer, src io.Reader, most int64, l
 		}
 	}
 	stop()
-	return digests{size: n, md5: hex.EncodeToString(sums[0].Sum(nil)), sha512: hex.EncodeToString(sums[1].Sum(nil))}, nil
+	return digests{Size: n, MD5: hex.EncodeToString(sums[0].Sum(nil)), SHA512: hex.EncodeToString(sums[1].Sum(nil))}, nil
 }
 
 // fill reads until b is full or src ends. Unlike io.ReadFull it keeps io.EOF apart from a source that itself says io.ErrUnexpectedEOF, as

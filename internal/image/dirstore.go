@@ -34,6 +34,8 @@ func NewDirStore(dir string, reserveBytes int64) (Store, error) {
 
 func (s *dirStore) LocalPath(id string) string { return filepath.Join(s.dir, id) }
 
+func (s *dirStore) URL(id string) string { return "file://" + s.LocalPath(id) }
+
 func (s *dirStore) part(id, upload string) string {
 	return filepath.Join(s.dir, id+"."+upload+".part")
 }

@@ -14,8 +14,8 @@ import (
 
 // Filter selects and orders images. Zero fields select everything; all fields must hold together.
 type Filter struct {
-	IDs, Names, Owners, Statuses, DiskFormats, ContainerFormats []string // nil: any; each is "one of"
-	MD5, SHA512                                                 string
+	IDs, Names, Owners, Statuses, DiskFormats, ContainerFormats []string     // nil: any; each is "one of"
+	MD5, HashValue, HashAlgo                                    string       // HashValue by whatever algorithm
 	Visibility                                                  string       // "": all but other projects' community images; "all"; or one
 	MemberStatus                                                MemberStatus // of images shared with the caller; "" accepted, "all" any
 	Hidden, Protected                                           *bool        // nil: any
@@ -48,6 +48,8 @@ type where struct {
 	terms []string
 	args  []any
 }
+
+func (w *where) text() string { return strings.Join(w.terms, " AND ") }
 
 func (w *where) add(term string, args ...any) {
 	w.terms = append(w.terms, term)
@@ -85,7 +87,7 @@ func list(ctx context.Context, tx *db.Tx, creds *policy.Credentials, f Filter) (
 			return nil, err
 		}
 	}
-	q := "SELECT * FROM images WHERE " + strings.Join(w.terms, " AND ") + " ORDER BY " + orderText(keys)
+	q := "SELECT * FROM images WHERE " + w.text() + " ORDER BY " + orderText(keys)
 	if f.Limit > 0 {
 		q += " LIMIT ?"
 		w.args = append(w.args, f.Limit)
@@ -144,7 +146,7 @@ func (w *where) attributes(f Filter) {
 	w.in("status", f.Statuses)
 	w.in("disk_format", f.DiskFormats)
 	w.in("container_format", f.ContainerFormats)
-	for _, x := range []struct{ column, value string }{{"md5", f.MD5}, {"sha512", f.SHA512}} {
+	for _, x := range []struct{ column, value string }{{"md5", f.MD5}, {"hash_value", f.HashValue}, {"hash_algo", f.HashAlgo}} {
 		if x.value != "" {
 			w.add(x.column+" = ?", x.value)
 		}

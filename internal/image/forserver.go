@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"nephos/internal/db"
-	"nephos/internal/diskformat"
 	"nephos/internal/fault"
 	"nephos/internal/policy"
 )
@@ -20,7 +19,12 @@ func (s *Service) CreateIn(ctx context.Context, tx *db.Tx, creds *policy.Credent
 	if err != nil {
 		return Image{}, err
 	}
-	return img, s.writeIn(ctx, tx, img.ID, func(tx *db.Tx) error { return insert(ctx, tx, img) })
+	return img, s.writeIn(ctx, tx, img.ID, func(tx *db.Tx) error {
+		if err := s.mayCount(ctx, tx, img.Owner); err != nil {
+			return err
+		}
+		return insert(ctx, tx, img)
+	})
 }
 
 // CreateWhole is CreateIn for an image without bytes of its own, which is active at once: a server's volumes are named by its properties.
@@ -53,10 +57,13 @@ func (s *Service) endIn(ctx context.Context, tx *db.Tx, id string, fits func(Ima
 		if err != nil {
 			return err
 		}
+		if err := s.abandonImport(ctx, tx, img); err != nil {
+			return err
+		}
 		if err := erase(ctx, tx, id); err != nil {
 			return err
 		}
-		tx.OnCommit(func() { s.dropBytes(context.WithoutCancel(ctx), id, img.uploadID) })
+		tx.OnCommit(func() { s.dropBytes(context.WithoutCancel(ctx), img) })
 		return nil
 	})
 }
@@ -78,11 +85,12 @@ func (s *Service) UploadFile(ctx context.Context, id, path string) (err error) {
 		return err
 	}
 	defer f.Close()
-	store, ok := s.store.(Linker)
+	n := s.stores[0]
+	store, ok := n.Store.(Linker)
 	if !ok {
 		return s.Upload(ctx, nil, id, f, -1)
 	}
-	img, err := s.claim(ctx, nil, id, Saving, -1)
+	img, room, err := s.claim(ctx, nil, id, Saving, n.Store, -1)
 	if err != nil {
 		return err
 	}
@@ -97,14 +105,14 @@ func (s *Service) UploadFile(ctx context.Context, id, path string) (err error) {
 	}
 	var sum digests
 	if linked {
-		sum, err = copyHashed(ctx, io.Discard, f, -1, func(*diskformat.Inspector, int64) error { return nil })
+		sum, err = copyHashed(ctx, io.Discard, f, -1, nil, ignore)
 	} else {
-		sum, err = s.ingest(ctx, img, f, -1)
+		sum, err = s.ingest(ctx, n.Store, img, f, -1, room)
 	}
 	if err != nil {
 		return err
 	}
-	return s.publish(ctx, img, sum)
+	return s.publish(ctx, n, img, sum)
 }
 
 // Link implements Linker by a hard link.

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -11,12 +12,12 @@ import (
 // Status is where an image is in its life.
 type Status string
 
-// The statuses, by Glance's names. importing and pending_delete of Glance do not occur: an import is done within its request, a delete is
-// final.
+// The statuses, by Glance's names. pending_delete of Glance does not occur: a delete is final.
 const (
 	Queued      Status = "queued"      // a record without bytes
 	Saving      Status = "saving"      // bytes are being uploaded
 	Uploading   Status = "uploading"   // bytes are being, or have been, staged for an import
+	Importing   Status = "importing"   // staged or remote bytes are on their way into the stores
 	Active      Status = "active"      // bytes are there and checked
 	Deactivated Status = "deactivated" // as active, but only an admin may read the bytes
 	Killed      Status = "killed"      // given up; only deleting is left
@@ -25,9 +26,10 @@ const (
 
 // moves is the whole state machine; a status is changed only by move.
 var moves = map[Status][]Status{
-	Queued:      {Saving, Uploading, Deleted},
+	Queued:      {Saving, Uploading, Importing, Active, Deleted}, // Active: by a location
 	Saving:      {Active, Queued, Killed, Deleted},
-	Uploading:   {Active, Queued, Deleted},
+	Uploading:   {Importing, Queued, Deleted},
+	Importing:   {Active, Queued, Deleted},
 	Active:      {Deactivated, Deleted},
 	Deactivated: {Active, Deleted},
 	Killed:      {Deleted},
@@ -66,14 +68,20 @@ type Image struct {
 	SizeBytes       int64 // meaningful when Status.HasData
 	VirtualBytes    int64 // 0: unknown
 	MD5             string
-	SHA512          string
+	HashAlgo        string // of HashValue: sha512 for all that passed through here, else what the giver of a location said
+	HashValue       string // hex
+	Locations       []Location
+	ImportTask      string   // id of the import under way, "" if none
+	Imported        bool     // an import has begun at some time: the next two are shown
+	ImportingTo     []string // stores that the import under way has still to fill
+	ImportFailed    []string // stores that the last import could not fill
 	Tags            []string // sorted
 	Properties      map[string]string
 	Members         []Member // sorted by project
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 
-	uploadID   string // of the upload that holds the row while saving or uploading
+	uploadID   string // of the upload or import that holds the row
 	uploadNode string
 	staged     bool // uploading only: the staged bytes are whole
 }
@@ -83,7 +91,33 @@ func (i Image) Clone() Image {
 	i.Tags = slices.Clone(i.Tags)
 	i.Properties = maps.Clone(i.Properties)
 	i.Members = slices.Clone(i.Members)
+	i.Locations = slices.Clone(i.Locations)
+	i.ImportingTo, i.ImportFailed = slices.Clone(i.ImportingTo), slices.Clone(i.ImportFailed)
 	return i
+}
+
+// Location is a place where an image's bytes lie: a store of this cloud, or a URL elsewhere that this cloud only reads.
+type Location struct {
+	Store    string          // id; "" for a URL
+	URL      string          // of a location that was given; a store's own is made by Service.LocationURL
+	Metadata json.RawMessage // a JSON object
+}
+
+// InStore says whether a store holds the image.
+func (i *Image) InStore(id string) bool {
+	return slices.ContainsFunc(i.Locations, func(l Location) bool { return l.Store == id })
+}
+
+// Stores are the ids of the stores that hold the image, sorted.
+func (i *Image) Stores() []string {
+	var out []string
+	for _, l := range i.Locations {
+		if l.Store != "" {
+			out = append(out, l.Store)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // MemberStatus is a member project's answer to being shown an image.
@@ -148,11 +182,12 @@ var (
 	visibilities     = []Visibility{Public, Community, Shared, Private}
 )
 
-// Limits on what one record may hold (Glance's image_property_quota, image_tag_quota, image_member_quota; lengths of its columns).
+// Limits on what one record may hold (Glance's image_property_quota, image_tag_quota, image_member_quota, image_location_quota; lengths of its columns).
 const (
 	MaxProperties = 128
 	MaxTags       = 128
 	MaxMembers    = 128
+	MaxLocations  = 10
 	MaxName       = 255
 	MaxText       = 65535 // bytes of a property value
 )

@@ -92,7 +92,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		require.Equal(t, int64(len(data)), img.SizeBytes)
 		require.Equal(t, int64(len(data)), img.VirtualBytes)
 		require.Equal(t, hex.EncodeToString(m[:]), img.MD5)
-		require.Equal(t, hex.EncodeToString(h[:]), img.SHA512)
+		require.Equal(t, hex.EncodeToString(h[:]), img.HashValue)
 		require.Equal(t, "p-alice", img.Owner)
 		require.Equal(t, image.Shared, img.Visibility)
 		b, size, err := r.Open(ctx, img.ID)
@@ -102,7 +102,7 @@ func TestUploadRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, int64(len(got)), size)
 		require.True(t, bytes.Equal(data, got))
-		st, err := os.Stat(r.LocalPath(img.ID))
+		st, err := os.Stat(r.store.LocalPath(img.ID))
 		require.NoError(t, err)
 		require.EqualValues(t, 0o400, st.Mode().Perm(), "published bytes are immutable")
 
@@ -291,7 +291,7 @@ func TestSpecResolvesKernelAndRamdiskOnlyForTheOwner(t *testing.T) {
 		spec, err := r.Spec(ctx, ami.ID)
 		require.NoError(t, err)
 		require.Equal(t, aki.ID, spec.Kernel.ID)
-		require.Equal(t, ari.SHA512, spec.Ramdisk.SHA512)
+		require.Equal(t, ari.HashValue, spec.Ramdisk.SHA512)
 		thief := make(alice, "ami", map[string]string{"kernel_id": foreign.ID})
 		_, err = r.Spec(ctx, thief.ID)
 		kind(t, fault.KindInvalid, err)
@@ -311,14 +311,14 @@ func TestUpdateRules(t *testing.T) {
 		img, err := r.Create(ctx, alice, raw("a"))
 		require.NoError(t, err)
 		got, err := r.Update(ctx, alice, img.ID, func(i *image.Image) error {
-			i.ID, i.Status, i.SHA512 = "other", image.Active, "x"
+			i.ID, i.Status, i.HashValue = "other", image.Active, "x"
 			i.Name, i.DiskFormat, i.Tags = "b", "qcow2", []string{"z", "a", "z"}
 			i.Properties["k"] = "v"
 			return nil
 		})
 		require.NoError(t, err)
 		require.Equal(t, []any{img.ID, image.Queued, "", "b", "qcow2", []string{"a", "z"}, "v"},
-			[]any{got.ID, got.Status, got.SHA512, got.Name, got.DiskFormat, got.Tags, got.Properties["k"]})
+			[]any{got.ID, got.Status, got.HashValue, got.Name, got.DiskFormat, got.Tags, got.Properties["k"]})
 		read, err := r.ByID(ctx, img.ID)
 		require.NoError(t, err)
 		require.Equal(t, got.Properties, read.Properties)
@@ -364,7 +364,7 @@ func TestInUseHookRefusesDelete(t *testing.T) {
 	img, err := r.CreateFromFile(context.Background(), alice, raw("x"), strings.NewReader("x"))
 	require.NoError(t, err)
 	kind(t, fault.KindConflict, r.Delete(context.Background(), alice, img.ID))
-	require.FileExists(t, r.LocalPath(img.ID))
+	require.FileExists(t, r.store.LocalPath(img.ID))
 }
 
 func TestEnsureIsIdempotentAndDoesNotBringBackTheDeleted(t *testing.T) {

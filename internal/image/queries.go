@@ -3,9 +3,11 @@ package image
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -40,10 +42,15 @@ type row struct {
 	SizeBytes       int64      `db:"size_bytes"`
 	VirtualBytes    int64      `db:"virtual_bytes"`
 	MD5             string     `db:"md5"`
-	SHA512          string     `db:"sha512"`
+	HashAlgo        string     `db:"hash_algo"`
+	HashValue       string     `db:"hash_value"`
 	UploadID        string     `db:"upload_id"`
 	UploadNode      string     `db:"upload_node"`
 	Staged          bool       `db:"staged"`
+	ImportTask      string     `db:"import_task"`
+	Imported        bool       `db:"imported"`
+	ImportingTo     string     `db:"importing_to"`
+	ImportFailed    string     `db:"import_failed"`
 	CreatedAt       db.Time    `db:"created_at"`
 	UpdatedAt       db.Time    `db:"updated_at"`
 	DeletedAt       db.Time    `db:"deleted_at"`
@@ -52,15 +59,32 @@ type row struct {
 func rowOf(i Image) row {
 	return row{ID: i.ID, Name: i.Name, Owner: i.Owner, Status: i.Status, Visibility: i.Visibility, DiskFormat: i.DiskFormat,
 		ContainerFormat: i.ContainerFormat, MinDiskGiB: i.MinDiskGiB, MinRAMMiB: i.MinRAMMiB, Protected: i.Protected, Hidden: i.Hidden,
-		SizeBytes: i.SizeBytes, VirtualBytes: i.VirtualBytes, MD5: i.MD5, SHA512: i.SHA512, UploadID: i.uploadID, UploadNode: i.uploadNode,
-		Staged: i.staged, CreatedAt: db.At(i.CreatedAt), UpdatedAt: db.At(i.UpdatedAt)}
+		SizeBytes: i.SizeBytes, VirtualBytes: i.VirtualBytes, MD5: i.MD5, HashAlgo: i.HashAlgo, HashValue: i.HashValue, UploadID: i.uploadID, UploadNode: i.uploadNode,
+		Staged: i.staged, ImportTask: i.ImportTask, Imported: i.Imported, ImportingTo: strings.Join(i.ImportingTo, ","),
+		ImportFailed: strings.Join(i.ImportFailed, ","), CreatedAt: db.At(i.CreatedAt), UpdatedAt: db.At(i.UpdatedAt)}
 }
 
 func (r row) image() Image {
 	return Image{ID: r.ID, Name: r.Name, Owner: r.Owner, Status: r.Status, Visibility: r.Visibility, DiskFormat: r.DiskFormat,
 		ContainerFormat: r.ContainerFormat, MinDiskGiB: r.MinDiskGiB, MinRAMMiB: r.MinRAMMiB, Protected: r.Protected, Hidden: r.Hidden,
-		SizeBytes: r.SizeBytes, VirtualBytes: r.VirtualBytes, MD5: r.MD5, SHA512: r.SHA512, uploadID: r.UploadID, uploadNode: r.UploadNode,
-		staged: r.Staged, CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time, Properties: map[string]string{}}
+		SizeBytes: r.SizeBytes, VirtualBytes: r.VirtualBytes, MD5: r.MD5, HashAlgo: r.HashAlgo, HashValue: r.HashValue, uploadID: r.UploadID, uploadNode: r.UploadNode,
+		staged: r.Staged, ImportTask: r.ImportTask, Imported: r.Imported, ImportingTo: words(r.ImportingTo), ImportFailed: words(r.ImportFailed), CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time, Properties: map[string]string{}}
+}
+
+// words splits what Join put together; "" is nothing.
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+type locationRow struct {
+	ImageID  string `db:"image_id"`
+	Position int64  `db:"position"`
+	Store    string `db:"store"`
+	URL      string `db:"url"`
+	Metadata string `db:"metadata"`
 }
 
 type propertyRow struct {
@@ -134,6 +158,13 @@ func fillIn(ctx context.Context, tx *db.Tx, imgs []Image) error {
 		for _, m := range members {
 			at[m.ImageID].Members = append(at[m.ImageID].Members, Member{m.ImageID, m.Member, m.Status, m.CreatedAt.Time, m.UpdatedAt.Time})
 		}
+		var locations []locationRow
+		if err := tx.Select(ctx, &locations, `SELECT * FROM image_locations WHERE image_id IN (?) ORDER BY image_id, position`, ids); err != nil {
+			return err
+		}
+		for _, l := range locations {
+			at[l.ImageID].Locations = append(at[l.ImageID].Locations, Location{l.Store, l.URL, json.RawMessage(l.Metadata)})
+		}
 		for _, i := range at {
 			slices.Sort(i.Tags)
 		}
@@ -159,6 +190,15 @@ func insertExtras(ctx context.Context, tx *db.Tx, i Image) error {
 			return err
 		}
 	}
+	for k, l := range i.Locations {
+		meta := string(l.Metadata)
+		if meta == "" {
+			meta = "{}"
+		}
+		if err := tx.Insert(ctx, "image_locations", locationRow{i.ID, int64(k), l.Store, l.URL, meta}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -166,7 +206,8 @@ func insertExtras(ctx context.Context, tx *db.Tx, i Image) error {
 func save(ctx context.Context, tx *db.Tx, i Image) error {
 	if _, err := tx.NamedExec(ctx, `UPDATE images SET name = :name, owner = :owner, status = :status, visibility = :visibility,
 		disk_format = :disk_format, container_format = :container_format, min_disk_gib = :min_disk_gib, min_ram_mib = :min_ram_mib,
-		protected = :protected, hidden = :hidden, size_bytes = :size_bytes, virtual_bytes = :virtual_bytes, md5 = :md5, sha512 = :sha512,
+		protected = :protected, hidden = :hidden, size_bytes = :size_bytes, virtual_bytes = :virtual_bytes, md5 = :md5,
+		hash_algo = :hash_algo, hash_value = :hash_value, import_task = :import_task, imported = :imported, importing_to = :importing_to, import_failed = :import_failed,
 		upload_id = :upload_id, upload_node = :upload_node, staged = :staged, updated_at = :updated_at WHERE id = :id`, rowOf(i)); err != nil {
 		return err
 	}
@@ -178,6 +219,9 @@ func save(ctx context.Context, tx *db.Tx, i Image) error {
 
 func dropExtras(ctx context.Context, tx *db.Tx, id string) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM image_properties WHERE image_id = ?`, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM image_locations WHERE image_id = ?`, id); err != nil {
 		return err
 	}
 	_, err := tx.Exec(ctx, `DELETE FROM image_tags WHERE image_id = ?`, id)

@@ -14,6 +14,7 @@ import (
 	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/policy"
+	"nephos/internal/workflow"
 )
 
 // CreateParams are the attributes of a new image; zero values are Glance's defaults.
@@ -39,7 +40,12 @@ func (s *Service) Create(ctx context.Context, creds *policy.Credentials, p Creat
 	if err != nil {
 		return Image{}, err
 	}
-	err = s.write(ctx, img.ID, func(tx *db.Tx) error { return insert(ctx, tx, img) })
+	err = s.write(ctx, img.ID, func(tx *db.Tx) error {
+		if err := s.mayCount(ctx, tx, img.Owner); err != nil {
+			return err
+		}
+		return insert(ctx, tx, img)
+	})
 	if db.IsUnique(err) {
 		return Image{}, fault.Conflict("Image ID %s already exists!", img.ID)
 	}
@@ -72,16 +78,24 @@ func (s *Service) draft(creds *policy.Credentials, p CreateParams) (Image, error
 	return img, img.check()
 }
 
-// write runs fn and, once it is committed, lets nobody see the image as it was.
+// write runs fn and, once it is committed, lets nobody see the image as it was. The lock of the image's workflow comes first, as everywhere.
 func (s *Service) write(ctx context.Context, id string, fn func(*db.Tx) error) error {
-	return s.db.Write(ctx, func(tx *db.Tx) error { return s.writeIn(ctx, tx, id, fn) })
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		if s.cfg.Engine != nil {
+			if err := workflow.Lock(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return s.writeIn(ctx, tx, id, fn)
+	})
 }
 
-// writeIn is write inside a transaction of another room's.
+// writeIn is write inside a transaction that holds the workflow's lock.
 func (s *Service) writeIn(ctx context.Context, tx *db.Tx, id string, fn func(*db.Tx) error) error {
 	if err := lock(ctx, tx, id); err != nil {
 		return err
 	}
+	s.cache.hold(id)
 	if err := fn(tx); err != nil {
 		return err
 	}
@@ -171,25 +185,42 @@ func storable(field, text string) error {
 }
 
 // change loads an image under lock, lets fn change a copy, and stores it.
-func (s *Service) change(ctx context.Context, creds *policy.Credentials, id string, fn func(*Image) error) (Image, error) {
-	var out Image
-	err := s.write(ctx, id, func(tx *db.Tx) error {
-		img, err := owned(ctx, tx, creds, id)
-		if err != nil {
-			return err
-		}
-		if err := fn(&img); err != nil {
-			return err
-		}
-		img.Tags = tagSet(img.Tags)
-		img.UpdatedAt = db.Now().Time
-		if err := img.check(); err != nil {
-			return err
-		}
-		out = img
-		return save(ctx, tx, img)
+func (s *Service) change(ctx context.Context, creds *policy.Credentials, id string, fn func(*Image) error) (out Image, err error) {
+	return s.changeWith(ctx, creds, id, func(_ *db.Tx, img *Image) error { return fn(img) })
+}
+
+// changeWith is change with the transaction for fn.
+func (s *Service) changeWith(ctx context.Context, creds *policy.Credentials, id string, fn func(*db.Tx, *Image) error) (out Image, err error) {
+	err = s.write(ctx, id, func(tx *db.Tx) (err error) {
+		out, err = changeLocked(ctx, tx, creds, id, fn)
+		return err
 	})
 	return out, err
+}
+
+// changeIn is changeWith inside a transaction that holds the workflow's lock.
+func (s *Service) changeIn(ctx context.Context, tx *db.Tx, id string, fn func(*db.Tx, *Image) error) (out Image, err error) {
+	err = s.writeIn(ctx, tx, id, func(tx *db.Tx) (err error) {
+		out, err = changeLocked(ctx, tx, nil, id, fn)
+		return err
+	})
+	return out, err
+}
+
+func changeLocked(ctx context.Context, tx *db.Tx, creds *policy.Credentials, id string, fn func(*db.Tx, *Image) error) (Image, error) {
+	img, err := owned(ctx, tx, creds, id)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := fn(tx, &img); err != nil {
+		return Image{}, err
+	}
+	img.Tags = tagSet(img.Tags)
+	img.UpdatedAt = db.Now().Time
+	if err := img.check(); err != nil {
+		return Image{}, err
+	}
+	return img, save(ctx, tx, img)
 }
 
 // owned loads an image that the caller may change: 404 when it may not even be seen, 403 when it is another's.
@@ -260,7 +291,7 @@ func (s *Service) toggle(ctx context.Context, creds *policy.Credentials, id stri
 // Delete ends an image: 403 when protected, 409 when in use. The row is marked first, so a crash before the bytes go leaves bytes
 // without an owner, which Recover collects. An upload under way fails with KindGone.
 func (s *Service) Delete(ctx context.Context, creds *policy.Credentials, id string) error {
-	var upload string
+	var was Image
 	err := s.write(ctx, id, func(tx *db.Tx) error {
 		img, err := owned(ctx, tx, creds, id)
 		if err != nil {
@@ -278,20 +309,26 @@ func (s *Service) Delete(ctx context.Context, creds *policy.Credentials, id stri
 				return fault.Conflict("Image %s could not be deleted because it is in use: %s", id, reason)
 			}
 		}
-		upload = img.uploadID
+		was = img
+		if err := s.abandonImport(ctx, tx, img); err != nil {
+			return err
+		}
 		return erase(ctx, tx, id)
 	})
 	if err != nil {
 		return err
 	}
-	s.dropBytes(context.WithoutCancel(ctx), id, upload)
+	s.dropBytes(context.WithoutCancel(ctx), was)
 	return nil
 }
 
 // erase marks the row.
 func erase(ctx context.Context, tx *db.Tx, id string) error {
 	now := db.Now()
-	if _, err := tx.Exec(ctx, `UPDATE images SET status = 'deleted', deleted_at = ?, updated_at = ?, upload_id = '', staged = FALSE WHERE id = ?`, now, now, id); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE images SET status = 'deleted', deleted_at = ?, updated_at = ?, upload_id = '', import_task = '', staged = FALSE WHERE id = ?`, now, now, id); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM image_cached WHERE image_id = ?`, id); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM image_members WHERE image_id = ?`, id); err != nil {
@@ -300,14 +337,26 @@ func erase(ctx context.Context, tx *db.Tx, id string) error {
 	return dropExtras(ctx, tx, id)
 }
 
-// dropBytes removes what a row no longer owns. A failure is only logged: the next Recover tries again.
-func (s *Service) dropBytes(ctx context.Context, id, upload string) {
-	err := s.store.Remove(ctx, id)
-	if upload != "" {
-		err = errors.Join(err, s.store.Discard(ctx, id, upload))
+// dropBytes removes what a row no longer owns: from its stores, and from all of them when an upload was under way. A failure is only logged: the
+// collector tries again.
+func (s *Service) dropBytes(ctx context.Context, img Image) {
+	id, upload := img.ID, img.uploadID
+	var err error
+	for _, n := range s.stores {
+		if n.ReadOnly || upload == "" && !img.InStore(n.ID) {
+			continue
+		}
+		err = errors.Join(err, n.Store.Remove(ctx, id))
+		if upload != "" {
+			err = errors.Join(err, n.Store.Discard(ctx, id, upload))
+		}
 	}
+	if upload != "" && s.stagingIn == "" {
+		err = errors.Join(err, s.staging.Discard(ctx, id, upload))
+	}
+	err = errors.Join(err, s.shelf.drop(id))
 	if err != nil {
-		s.log.Error("image bytes not removed; the next start tries again", "image", id, "err", err)
+		s.log.Error("image bytes not removed; collected later", "image", id, "err", err)
 	}
 }
 

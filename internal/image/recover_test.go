@@ -72,7 +72,7 @@ func (m *mortal) Discard(ctx context.Context, id, up string) error {
 	return m.step("discard", func() error { return m.Store.Discard(ctx, id, up) })
 }
 
-// A process that dies anywhere in an upload, an import or a delete leaves what the next start mends: nothing without an owner, no
+// A process that dies anywhere in an upload, a staging or a delete leaves what the next start mends: nothing without an owner, no
 // image that can neither be used nor uploaded again.
 func TestDeathAtEveryStep(t *testing.T) {
 	t.Parallel()
@@ -89,8 +89,6 @@ func TestDeathAtEveryStep(t *testing.T) {
 		{"upload", "seal+", image.Queued, 0},
 		{"upload", "publish", image.Queued, 0},
 		{"upload", "publish+", image.Queued, 0},
-		{"import", "publish", image.Uploading, 1},
-		{"import", "publish+", image.Uploading, 1},
 		{"stage", "write+", image.Queued, 0},
 		{"stage", "seal+", image.Queued, 0},
 		{"delete", "remove", "", 0},
@@ -103,8 +101,6 @@ func TestDeathAtEveryStep(t *testing.T) {
 				img, err := r.Create(ctx, alice, raw("x"))
 				require.NoError(t, err)
 				switch c.verb {
-				case "import":
-					require.NoError(t, r.Stage(ctx, alice, img.ID, strings.NewReader("bytes"), -1))
 				case "delete":
 					require.NoError(t, r.Upload(ctx, alice, img.ID, strings.NewReader("bytes"), -1))
 				}
@@ -119,8 +115,6 @@ func TestDeathAtEveryStep(t *testing.T) {
 					err = dying.Upload(ctx, alice, img.ID, strings.NewReader("bytes"), -1)
 				case "stage":
 					err = dying.Stage(ctx, alice, img.ID, strings.NewReader("bytes"), -1)
-				case "import":
-					err = dying.Import(ctx, alice, img.ID)
 				case "delete":
 					err = dying.Delete(ctx, alice, img.ID)
 				}
@@ -143,11 +137,7 @@ func TestDeathAtEveryStep(t *testing.T) {
 				}
 				require.NoError(t, err)
 				require.Equal(t, c.status, got.Status)
-				if c.verb == "import" {
-					require.NoError(t, next.Import(ctx, alice, img.ID))
-				} else {
-					require.NoError(t, next.Upload(ctx, alice, img.ID, strings.NewReader("bytes"), -1))
-				}
+				require.NoError(t, next.Upload(ctx, alice, img.ID, strings.NewReader("bytes"), -1))
 				require.Equal(t, []string{img.ID}, r.files(t))
 				b, _, err := next.Open(ctx, img.ID)
 				require.NoError(t, err)
@@ -196,9 +186,9 @@ func TestRecoverSparesOtherNodesAndStrangers(t *testing.T) {
 		go func() { done <- r.Upload(ctx, alice, img.ID, b, -1) }()
 		<-b.started
 		orphan := uuid.NewString()
-		require.NoError(t, os.WriteFile(r.LocalPath(orphan), []byte("x"), 0o600))
-		require.NoError(t, os.WriteFile(r.LocalPath(orphan)+".abc.part", []byte("x"), 0o600))
-		require.NoError(t, os.WriteFile(r.LocalPath("README"), []byte("x"), 0o600))
+		require.NoError(t, os.WriteFile(r.store.LocalPath(orphan), []byte("x"), 0o600))
+		require.NoError(t, os.WriteFile(r.store.LocalPath(orphan)+".abc.part", []byte("x"), 0o600))
+		require.NoError(t, os.WriteFile(r.store.LocalPath("README"), []byte("x"), 0o600))
 		other := image.New(image.Config{DB: r.d, Store: r.store, Node: "n2", Log: quiet})
 		rep, err := other.Recover(ctx)
 		require.NoError(t, err)
@@ -207,7 +197,7 @@ func TestRecoverSparesOtherNodesAndStrangers(t *testing.T) {
 		close(b.free)
 		require.NoError(t, <-done)
 		require.ElementsMatch(t, []string{img.ID, "README"}, r.files(t))
-		require.NoError(t, os.Remove(r.LocalPath(img.ID)))
+		require.NoError(t, os.Remove(r.store.LocalPath(img.ID)))
 		rep, err = other.Recover(ctx)
 		require.NoError(t, err)
 		require.Equal(t, []string{img.ID}, rep.Missing)

@@ -2,7 +2,7 @@ package image
 
 import (
 	"context"
-	"errors"
+	"crypto/x509"
 	"log/slog"
 	"time"
 
@@ -12,16 +12,33 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/hostapi"
 	"nephos/internal/policy"
+	"nephos/internal/workflow"
 )
 
 // Config is what a Service needs.
 type Config struct {
-	DB    *db.DB
-	Store Store
-	Log   *slog.Logger // nil: slog.Default
+	DB     *db.DB
+	Store  Store            // the one store, by the name "file", where Stores is nil
+	Stores []NamedStore     // the default first
+	Log    *slog.Logger     // nil: slog.Default
+	Engine *workflow.Engine // nil: imports are refused as unavailable
+
+	// Staging takes bytes that are to be imported; nil: the default store, which then imports by a rename.
+	Staging Store
+	// Web says what may be downloaded from where; nil: nothing.
+	Web *WebRules
+	// Limits gives a project's limits; nil: none.
+	Limits func(ctx context.Context, project string) (Limits, error)
+	// CacheDir keeps copies of images near; "": no cache. CacheBytes bounds it.
+	CacheDir   string
+	CacheBytes int64
+	// Certificate finds the certificate that an image's signature names; nil: signed images are refused.
+	Certificate func(ctx context.Context, id string) (*x509.Certificate, error)
 
 	// Node names this controller, the same after a restart: Recover takes back what an earlier process of this name had begun.
 	Node string
+	// Region is this cloud's, for glance-download.
+	Region string
 	// MaxBytes bounds one image; 0: no bound.
 	MaxBytes int64
 	// InUse, if set, is asked inside the transaction that deletes an image; a non-empty reason refuses the delete (409).
@@ -33,22 +50,39 @@ type Config struct {
 // Service is the room's verbs. Its methods may be called from any goroutine. Credentials of nil mean the program itself, which may do
 // everything.
 type Service struct {
-	cfg   Config
-	db    *db.DB
-	store Store
-	log   *slog.Logger
-	cache cache
+	cfg       Config
+	db        *db.DB
+	stores    []NamedStore
+	staging   Store
+	stagingIn string // the store that staging is, "" if none
+	log       *slog.Logger
+	cache     cache
+	shelf     *shelf
+	web       *web
+	flow      *workflow.Definition[importState]
 }
 
 // staleFor is how long another controller's write may go unseen where several share a PostgreSQL database and no Changed is wired.
 const staleFor = 2 * time.Second
 
+// DefaultStore is the name of the first store where nobody gave it another; images from before there were names lie there.
+const DefaultStore = "file"
+
 // New makes a Service. Call Recover before serving.
 func New(cfg Config) *Service {
-	s := &Service{cfg: cfg, db: cfg.DB, store: cfg.Store, log: cfg.Log}
+	s := &Service{cfg: cfg, db: cfg.DB, stores: cfg.Stores, staging: cfg.Staging, log: cfg.Log}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	if s.stores == nil {
+		s.stores = []NamedStore{{ID: DefaultStore, Type: "file", Store: cfg.Store}}
+	}
+	if s.staging == nil {
+		s.staging, s.stagingIn = s.stores[0].Store, s.stores[0].ID
+	}
+	s.web = newWeb(cfg.Web)
+	s.shelf = newShelf(s)
+	s.declare()
 	if cfg.DB.Shared() {
 		s.cache.ttl = staleFor
 	}
@@ -150,21 +184,9 @@ func plainSpec(img Image) (hostapi.ImageSpec, error) {
 	if !bootable[img.ContainerFormat] {
 		return hostapi.ImageSpec{}, fault.Invalid("imageRef", "Image %s is unacceptable: its container format %s is not a disk.", img.ID, img.ContainerFormat)
 	}
-	return hostapi.ImageSpec{ID: img.ID, DiskFormat: img.DiskFormat, SizeBytes: img.SizeBytes, VirtualBytes: img.VirtualBytes, SHA512: img.SHA512}, nil
-}
-
-// Open opens an image's bytes for reading from the start; the size is in bytes. ErrNoBytes when there are none. Whether the caller may
-// have them is for the caller of Open to know.
-func (s *Service) Open(ctx context.Context, id string) (Blob, int64, error) {
-	b, err := s.store.Open(ctx, id)
-	if errors.Is(err, ErrNoBytes) {
-		return nil, 0, err
+	sum := ""
+	if img.HashAlgo == "sha512" {
+		sum = img.HashValue
 	}
-	if err != nil {
-		return nil, 0, fault.Unavailable("the bytes of image %s cannot be read now", id).WithCause(err)
-	}
-	return b, b.Size(), nil
+	return hostapi.ImageSpec{ID: img.ID, DiskFormat: img.DiskFormat, SizeBytes: img.SizeBytes, VirtualBytes: img.VirtualBytes, SHA512: sum}, nil
 }
-
-// LocalPath is the immutable file with an active image's bytes, or "" where the store keeps none on this machine.
-func (s *Service) LocalPath(id string) string { return s.store.LocalPath(id) }

@@ -27,6 +27,8 @@ type Store interface {
 	Free(ctx context.Context) (int64, error)
 	// LocalPath is the file with an image's bytes, "" if the store has no files on this machine. The file is immutable.
 	LocalPath(id string) string
+	// URL names an image's place for people.
+	URL(id string) string
 }
 
 // Part is a part being written, by one goroutine.

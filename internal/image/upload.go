@@ -22,11 +22,21 @@ const settleTime = 30 * time.Second
 // freeEvery is how many bytes pass between two looks at the free space.
 const freeEvery = 64 << 20
 
-// Upload gives a queued image its bytes and makes it active. size is what the sender announced, -1 if nothing; other bytes than announced are
-// refused. The image is queued again after any failure. 409 when it is not queued, 400 without formats or when the bytes are not of
-// the declared format or need other files, 413 above the size cap or the free space, 410 when it was deleted meanwhile.
-func (s *Service) Upload(ctx context.Context, creds *policy.Credentials, id string, r io.Reader, size int64) (err error) {
-	img, err := s.claim(ctx, creds, id, Saving, size)
+// Upload is UploadTo the default store.
+func (s *Service) Upload(ctx context.Context, creds *policy.Credentials, id string, r io.Reader, size int64) error {
+	return s.UploadTo(ctx, creds, id, "", r, size)
+}
+
+// UploadTo gives a queued image its bytes, in the store of that name ("": the default), and makes it active. size is what the sender announced, -1 if
+// nothing; other bytes than announced are refused. The image is queued again after any failure. 409 when it is not queued, 400 without formats, for
+// an unknown store, or when the bytes are what diskformat.Accept refuses or not what the image's signature signs, 413 above the size cap, the free space
+// or the project's limits, 410 when it was deleted meanwhile.
+func (s *Service) UploadTo(ctx context.Context, creds *policy.Credentials, id, store string, r io.Reader, size int64) (err error) {
+	n, err := s.writable(store)
+	if err != nil {
+		return err
+	}
+	img, room, err := s.claim(ctx, creds, id, Saving, n.Store, size)
 	if err != nil {
 		return err
 	}
@@ -35,31 +45,41 @@ func (s *Service) Upload(ctx context.Context, creds *policy.Credentials, id stri
 			err = s.requeue(ctx, img, err)
 		}
 	}()
-	sum, err := s.ingest(ctx, img, r, size)
+	sum, err := s.ingest(ctx, n.Store, img, r, size, room)
 	if err != nil {
 		return err
 	}
-	return s.publish(ctx, img, sum)
+	return s.publish(ctx, n, img, sum)
 }
 
 // publish makes a sealed part the image's bytes, if they are what the record says.
-func (s *Service) publish(ctx context.Context, img Image, sum digests) error {
-	info, err := s.inspectPart(ctx, img)
+func (s *Service) publish(ctx context.Context, n NamedStore, img Image, sum digests) error {
+	info, err := s.inspectPart(ctx, n.Store, img)
 	if err != nil {
 		return err
 	}
-	if err := s.store.Publish(ctx, img.ID, img.uploadID); err != nil {
+	if err := n.Store.Publish(ctx, img.ID, img.uploadID); err != nil {
 		return err
 	}
-	return s.settle(ctx, img, func(i *Image) {
+	return s.settle(ctx, img, func(tx *db.Tx, i *Image) error {
+		if err := s.mayGrow(ctx, tx, i.Owner, sum.Size); err != nil {
+			return err
+		}
 		i.Status, i.uploadID, i.uploadNode = Active, "", ""
-		i.SizeBytes, i.MD5, i.SHA512, i.VirtualBytes = sum.size, sum.md5, sum.sha512, info.VirtualBytes
+		i.has(sum, info)
+		i.Locations = []Location{{Store: n.ID}}
+		return nil
 	})
+}
+
+// has notes what the bytes were found to be.
+func (i *Image) has(sum digests, info diskformat.Info) {
+	i.SizeBytes, i.MD5, i.HashAlgo, i.HashValue, i.VirtualBytes = sum.Size, sum.MD5, "sha512", sum.SHA512, info.VirtualBytes
 }
 
 // Stage takes a queued image's bytes without looking into them, to be imported later: status uploading.
 func (s *Service) Stage(ctx context.Context, creds *policy.Credentials, id string, r io.Reader, size int64) (err error) {
-	img, err := s.claim(ctx, creds, id, Uploading, size)
+	img, room, err := s.claim(ctx, creds, id, Uploading, s.staging, size)
 	if err != nil {
 		return err
 	}
@@ -68,45 +88,13 @@ func (s *Service) Stage(ctx context.Context, creds *policy.Credentials, id strin
 			err = s.requeue(ctx, img, err)
 		}
 	}()
-	sum, err := s.ingest(ctx, img, r, size)
+	sum, err := s.ingest(ctx, s.staging, img, r, size, room)
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, img, func(i *Image) {
-		i.staged, i.SizeBytes, i.MD5, i.SHA512 = true, sum.size, sum.md5, sum.sha512
-	})
-}
-
-// Import makes staged bytes the image's own (Glance's method glance-direct): checked as Upload checks them, active when it returns.
-// 409 unless bytes are wholly staged. When the bytes are refused the image is queued again and the staged bytes are gone.
-func (s *Service) Import(ctx context.Context, creds *policy.Credentials, id string) (err error) {
-	var img Image
-	err = s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		img, err = owned(ctx, tx, creds, id)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := img.formatsSet(); err != nil {
-		return err
-	}
-	if img.Status != Uploading || !img.staged {
-		return fault.Conflict("Image %s needs to be staged before 'glance-direct' method can be used: its status is %s", id, img.Status)
-	}
-	info, err := s.inspectPart(ctx, img)
-	if err != nil {
-		if fault.KindOf(err) == fault.KindInvalid {
-			return s.requeue(ctx, img, err)
-		}
-		return err
-	}
-	// A crash after this line leaves published bytes of a row that is still uploading and staged: a repeated import goes on from there.
-	if err := s.store.Publish(ctx, id, img.uploadID); err != nil {
-		return err
-	}
-	return s.settle(ctx, img, func(i *Image) {
-		i.Status, i.uploadID, i.uploadNode, i.staged, i.VirtualBytes = Active, "", "", false, info.VirtualBytes
+	return s.settle(ctx, img, func(_ *db.Tx, i *Image) error {
+		i.staged, i.SizeBytes, i.MD5, i.HashAlgo, i.HashValue = true, sum.Size, sum.MD5, "sha512", sum.SHA512
+		return nil
 	})
 }
 
@@ -119,13 +107,15 @@ func (i *Image) formatsSet() error {
 	return nil
 }
 
-// claim takes a queued row for one new upload.
-func (s *Service) claim(ctx context.Context, creds *policy.Credentials, id string, to Status, size int64) (Image, error) {
-	if err := s.roomFor(ctx, id, 0, size); err != nil {
-		return Image{}, err
+func newWord() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
+
+// claim takes a queued row for one new upload. room is how many bytes the project's limits leave it, -1 for any number.
+func (s *Service) claim(ctx context.Context, creds *policy.Credentials, id string, to Status, store Store, size int64) (img Image, room int64, err error) {
+	if err := s.roomFor(ctx, store, id, 0, size); err != nil {
+		return Image{}, 0, err
 	}
-	word := strings.ReplaceAll(uuid.NewString(), "-", "")
-	return s.change(ctx, creds, id, func(img *Image) error {
+	word := newWord()
+	img, err = s.changeWith(ctx, creds, id, func(tx *db.Tx, img *Image) error {
 		if to == Saving {
 			if err := img.formatsSet(); err != nil {
 				return err
@@ -134,17 +124,22 @@ func (s *Service) claim(ctx context.Context, creds *policy.Credentials, id strin
 		if !img.Status.CanBecome(to) {
 			return fault.Conflict("Image %s is in status %s; data can be uploaded only while it is queued", id, img.Status)
 		}
+		var err error
+		if room, err = s.mayUpload(ctx, tx, img.Owner, to == Uploading, size); err != nil {
+			return err
+		}
 		img.Status, img.uploadID, img.uploadNode, img.staged = to, word, s.cfg.Node, false
 		return nil
 	})
+	return img, room, err
 }
 
 // roomFor refuses what the size cap or the free space does not allow: have bytes have been written, want (-1: unknown) are announced.
-func (s *Service) roomFor(ctx context.Context, id string, have, want int64) error {
+func (s *Service) roomFor(ctx context.Context, store Store, id string, have, want int64) error {
 	if most := s.cfg.MaxBytes; most > 0 && want > most {
 		return tooLarge(id, most)
 	}
-	free, err := s.store.Free(ctx)
+	free, err := store.Free(ctx)
 	if err != nil {
 		return fault.Unavailable("the image store cannot be reached").WithCause(err)
 	}
@@ -164,9 +159,13 @@ func tooLarge(id string, most int64) error {
 	return fault.TooLarge("Image %s exceeds the maximum image size of %d bytes.", id, most)
 }
 
-// ingest streams into the upload's part and makes it durable. Nothing is published.
-func (s *Service) ingest(ctx context.Context, img Image, r io.Reader, size int64) (digests, error) {
-	part, err := s.store.Create(ctx, img.ID, img.uploadID)
+// ingest streams into the upload's part in a store and makes it durable. Nothing is published. room bounds the bytes by the project's limits (-1: no bound).
+func (s *Service) ingest(ctx context.Context, store Store, img Image, r io.Reader, size, room int64) (digests, error) {
+	signed, err := s.signature(ctx, img)
+	if err != nil {
+		return digests{}, err
+	}
+	part, err := store.Create(ctx, img.ID, img.uploadID)
 	if err != nil {
 		return digests{}, s.storeFault(img.ID, err)
 	}
@@ -175,8 +174,12 @@ func (s *Service) ingest(ctx context.Context, img Image, r io.Reader, size int64
 	if s.cfg.MaxBytes > 0 {
 		most = s.cfg.MaxBytes
 	}
+	overQuota := room >= 0 && (most < 0 || room < most)
+	if overQuota {
+		most = room
+	}
 	seenAt, looked := int64(0), false
-	sum, err := copyHashed(ctx, part, r, most, func(ins *diskformat.Inspector, n int64) error {
+	sum, err := copyHashed(ctx, part, r, most, signed.hash(), func(ins *diskformat.Inspector, n int64) error {
 		if !looked && ins.HeadSeen() {
 			looked = true
 			if err := img.early(ins.Info()); err != nil {
@@ -185,17 +188,22 @@ func (s *Service) ingest(ctx context.Context, img Image, r io.Reader, size int64
 		}
 		if n-seenAt >= freeEvery {
 			seenAt = n
-			return s.roomFor(ctx, img.ID, n, -1)
+			return s.roomFor(ctx, store, img.ID, n, -1)
 		}
 		return nil
 	})
 	switch {
+	case errors.Is(err, errTooLarge) && overQuota:
+		return digests{}, overLimit("the size of project %s's images would go above its limit", img.Owner)
 	case errors.Is(err, errTooLarge):
 		return digests{}, tooLarge(img.ID, most)
 	case err != nil:
 		return digests{}, s.storeFault(img.ID, err)
-	case size >= 0 && sum.size != size:
-		return digests{}, fault.Invalid("", "Size of uploaded data (%d bytes) differs from the size announced (%d bytes) for image %s.", sum.size, size, img.ID)
+	case size >= 0 && sum.Size != size:
+		return digests{}, fault.Invalid("", "Size of uploaded data (%d bytes) differs from the size announced (%d bytes) for image %s.", sum.Size, size, img.ID)
+	}
+	if err := signed.verify(); err != nil {
+		return digests{}, err
 	}
 	if err := part.Seal(); err != nil {
 		return digests{}, s.storeFault(img.ID, err)
@@ -228,10 +236,10 @@ func (i *Image) early(info diskformat.Info) error {
 }
 
 // inspectPart looks into the sealed part, or, where an earlier import died after publishing, into the published bytes.
-func (s *Service) inspectPart(ctx context.Context, img Image) (diskformat.Info, error) {
-	b, err := s.store.OpenPart(ctx, img.ID, img.uploadID)
+func (s *Service) inspectPart(ctx context.Context, store Store, img Image) (diskformat.Info, error) {
+	b, err := store.OpenPart(ctx, img.ID, img.uploadID)
 	if errors.Is(err, ErrNoBytes) && img.staged {
-		b, err = s.store.Open(ctx, img.ID)
+		b, err = store.Open(ctx, img.ID)
 	}
 	if err != nil {
 		return diskformat.Info{}, fmt.Errorf("inspect image %s: %w", img.ID, err)
@@ -249,15 +257,14 @@ func (s *Service) inspectPart(ctx context.Context, img Image) (diskformat.Info, 
 
 // settle changes the row if it still belongs to the upload. If it does not, the image was deleted meanwhile (or taken back): the bytes go, and
 // the answer is 410.
-func (s *Service) settle(ctx context.Context, img Image, fn func(*Image)) error {
+func (s *Service) settle(ctx context.Context, img Image, fn func(*db.Tx, *Image) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
-	_, err := s.change(ctx, nil, img.ID, func(i *Image) error {
+	_, err := s.changeWith(ctx, nil, img.ID, func(tx *db.Tx, i *Image) error {
 		if i.uploadID != img.uploadID {
 			return gone(img.ID)
 		}
-		fn(i)
-		return nil
+		return fn(tx, i)
 	})
 	if fault.IsNotFound(err) {
 		err = gone(img.ID)
@@ -274,12 +281,17 @@ func gone(id string) error {
 
 // lost removes the bytes of an upload whose row went away. Published bytes go only if no other upload of the row has put them there.
 func (s *Service) lost(ctx context.Context, img Image) {
-	err := s.store.Discard(ctx, img.ID, img.uploadID)
-	if _, lerr := s.fresh(ctx, img.ID); fault.IsNotFound(lerr) {
-		err = errors.Join(err, s.store.Remove(ctx, img.ID))
+	if _, err := s.fresh(ctx, img.ID); fault.IsNotFound(err) {
+		s.dropBytes(ctx, img)
+		return
 	}
-	if err != nil {
-		s.log.Error("bytes of a lost upload not removed; the next start tries again", "image", img.ID, "err", err)
+	for _, n := range s.stores {
+		if n.ReadOnly {
+			continue
+		}
+		if err := n.Store.Discard(ctx, img.ID, img.uploadID); err != nil {
+			s.log.Error("bytes of a lost upload not removed; collected later", "image", img.ID, "err", err)
+		}
 	}
 }
 
@@ -302,14 +314,18 @@ func (s *Service) requeue(ctx context.Context, img Image, cause error) error {
 		s.lost(ctx, img)
 		return gone(img.ID) // a delete takes the part away under the upload, which may then fail in any way
 	}
-	s.dropBytes(ctx, img.ID, img.uploadID)
-	err = s.settle(ctx, img, func(i *Image) {
-		i.Status, i.uploadID, i.uploadNode, i.staged, i.SizeBytes, i.MD5, i.SHA512 = Queued, "", "", false, 0, "", ""
-	})
+	s.dropBytes(ctx, img)
+	err = s.settle(ctx, img, func(_ *db.Tx, i *Image) error { i.empty(); return nil })
 	if err != nil && fault.KindOf(err) != fault.KindGone {
 		s.log.Error("image of a failed upload not queued again; the next start does it", "image", img.ID, "err", err)
 	}
 	return cause
+}
+
+// empty makes an image queued again, with nothing known of bytes.
+func (i *Image) empty() {
+	i.Status, i.uploadID, i.uploadNode, i.staged, i.ImportTask = Queued, "", "", false, ""
+	i.SizeBytes, i.VirtualBytes, i.MD5, i.HashAlgo, i.HashValue, i.Locations = 0, 0, "", "", "", nil
 }
 
 // fresh reads an image past the cache.

@@ -29,7 +29,7 @@ var rooms = map[string][]string{
 	"identity":          {"fault", "db", "policy"},
 	"quota":             {"fault", "db"},
 	"placement":         {"fault", "db", "policy"},
-	"image":             {"fault", "db", "policy", "quota", "diskformat", "hostapi"},
+	"image":             {"fault", "db", "policy", "quota", "workflow", "diskformat", "hostapi"},
 	"network":           {"fault", "db", "policy", "quota", "hostapi"},
 	"volume":            {"fault", "db", "policy", "quota", "hostapi", "workflow", "image"},
 	"compute":           {"fault", "db", "policy", "quota", "hostapi", "workflow", "image", "network", "volume", "placement", "scheduler"},

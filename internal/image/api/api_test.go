@@ -11,9 +11,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/require"
 
 	"nephos/internal/db"
@@ -22,6 +25,7 @@ import (
 	"nephos/internal/image"
 	"nephos/internal/image/api"
 	"nephos/internal/policy"
+	"nephos/internal/workflow"
 )
 
 const (
@@ -54,19 +58,33 @@ type cloud struct {
 
 func each(t *testing.T, fn func(t *testing.T, c cloud)) {
 	t.Helper()
-	dbtest.Each(t, []db.Migrations{image.Migrations()}, func(t *testing.T, d *db.DB) { fn(t, start(t, d)) })
+	dbtest.Each(t, []db.Migrations{workflow.Migrations(), image.Migrations()}, func(t *testing.T, d *db.DB) { fn(t, start(t, d)) })
 }
 
-func start(t testing.TB, d *db.DB) cloud {
+func start(t testing.TB, d *db.DB, edits ...func(*image.Config, *api.Deps)) cloud {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := image.NewDirStore(dir, 0)
 	require.NoError(t, err)
 	quiet := slog.New(slog.DiscardHandler)
-	svc := image.New(image.Config{DB: d, Store: store, Node: "n", Log: quiet})
+	archive, err := image.NewDirStore(t.TempDir(), 0)
+	require.NoError(t, err)
+	engine := workflow.New(workflow.Options{DB: d, Clock: clockwork.NewRealClock(), Log: quiet})
+	cfg := image.Config{DB: d, Node: "n", Log: quiet, Engine: engine, Region: "RegionOne", CacheDir: t.TempDir(), Stores: []image.NamedStore{{ID: "file", Type: "file", Store: store, Description: "first"}, {ID: "archive", Type: "file", Store: archive}}}
+	deps := api.Deps{Auth: people, AuthURI: "http://k/v3", Log: quiet}
+	for _, e := range edits {
+		e(&cfg, &deps)
+	}
+	svc := image.New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	loops.Go(func() { engine.Run(ctx) }) //nolint:errcheck // the rows tell
+	loops.Go(func() { svc.Run(ctx) })    //nolint:errcheck // as above
+	t.Cleanup(func() { cancel(); loops.Wait() })
 	rules, err := policy.New(policy.Base, api.Rules)
 	require.NoError(t, err)
-	table, err := api.New(svc, api.Deps{Auth: people, AuthURI: "http://k/v3", Policy: rules, Log: quiet})
+	deps.Policy = rules
+	table, err := api.New(svc, deps)
 	require.NoError(t, err)
 	h, err := table.Compile()
 	require.NoError(t, err)
@@ -124,12 +142,12 @@ func (c cloud) names(t testing.TB, who, query string) []string {
 
 func TestVersions(t *testing.T) {
 	t.Parallel()
-	c := start(t, dbtest.SQLite(t, image.Migrations()))
+	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations()))
 	for path, status := range map[string]int{"/": 300, "/versions": 200, "/v2": 300, "/v2/": 300} {
 		a := c.do(t, "", "GET", path, "", "")
 		require.Equal(t, status, a.status, path)
 		first := a.doc["versions"].([]any)[0].(map[string]any)
-		require.Equal(t, []any{"v2.17", "CURRENT"}, []any{first["id"], first["status"]})
+		require.Equal(t, []any{"v2.18", "CURRENT"}, []any{first["id"], first["status"]})
 		require.Equal(t, c.url+"/v2/", first["links"].([]any)[0].(map[string]any)["href"])
 	}
 	require.Equal(t, 401, c.do(t, "", "GET", "/v2/images", "", "").status)
@@ -146,7 +164,8 @@ func TestImageLifeOutsideIn(t *testing.T) {
 		require.Equal(t, 201, a.status, "%s", a.raw)
 		id := a.doc["id"].(string)
 		require.Equal(t, c.url+"/v2/images/"+id, a.header.Get("Location"))
-		require.Equal(t, "glance-direct", a.header.Get("OpenStack-image-import-methods"))
+		require.Equal(t, "glance-direct,web-download,copy-image,glance-download", a.header.Get("OpenStack-image-import-methods"))
+		require.Equal(t, "file,archive", a.header.Get("OpenStack-image-store-ids"))
 		a = c.do(t, "alice", "GET", "/v2/images/"+id, "", "")
 		for k, v := range map[string]any{"status": "queued", "size": nil, "checksum": nil, "os_hash_algo": nil, "virtual_size": nil, "owner": "p-alice", "visibility": "shared",
 			"protected": false, "os_hidden": false, "min_ram": 0.0, "min_disk": 1.0, "hw_disk_bus": "virtio", "file": "/v2/images/" + id + "/file"} {
@@ -206,7 +225,7 @@ func TestImageLifeOutsideIn(t *testing.T) {
 
 func TestCreateRefusals(t *testing.T) {
 	t.Parallel()
-	c := start(t, dbtest.SQLite(t, image.Migrations()))
+	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations()))
 	many := map[string]any{}
 	for k := range 129 {
 		many[fmt.Sprint("k", k)] = ""
@@ -328,10 +347,17 @@ func TestUploadRefusalsNameTheReason(t *testing.T) {
 				if how == "stage" {
 					require.Equal(t, 204, a.status)
 					require.Equal(t, "uploading", c.do(t, "alice", "GET", "/v2/images/"+id, "", "").doc["status"])
-					a = c.do(t, "alice", "POST", "/v2/images/"+id+"/import", "application/json", `{"method":{"name":"glance-direct"}}`)
+					require.Equal(t, 202, c.do(t, "alice", "POST", "/v2/images/"+id+"/import", "application/json", `{"method":{"name":"glance-direct"}}`).status)
+					var task map[string]any
+					require.Eventually(t, func() bool {
+						task = c.do(t, "alice", "GET", "/v2/images/"+id+"/tasks", "", "").doc["tasks"].([]any)[0].(map[string]any)
+						return task["status"] == "failure"
+					}, 10*time.Second, 5*time.Millisecond)
+					require.Contains(t, task["message"], x.text)
+				} else {
+					require.Equal(t, 400, a.status, "%s", a.raw)
+					require.Contains(t, a.doc["message"], x.text)
 				}
-				require.Equal(t, 400, a.status, "%s", a.raw)
-				require.Contains(t, a.doc["message"], x.text)
 				require.Equal(t, "queued", c.do(t, "alice", "GET", "/v2/images/"+id, "", "").doc["status"])
 			}
 			require.Equal(t, 204, c.do(t, "alice", "DELETE", "/v2/images/"+id, "", "").status)
@@ -352,17 +378,33 @@ func TestImport(t *testing.T) {
 		require.Equal(t, 204, c.do(t, "alice", "PUT", path+"/stage", octets, "0123456789").status)
 		require.Equal(t, 409, c.do(t, "alice", "PUT", path+"/stage", octets, "x").status)
 		require.Equal(t, 204, c.do(t, "alice", "GET", path+"/file", "", "").status, "staged bytes are not the image's yet")
-		for body, want := range map[string]int{`{}`: 400, ``: 400, `{"method":{"name":"web-download","uri":"http://x/"}}`: 400, `{"method":{"name":"x"}}`: 400} {
+		for body, want := range map[string]int{`{}`: 400, ``: 400, `{"method":{"name":"web-download","uri":"http://x/"}}`: 400, `{"method":{"name":"glance-download","glance_image_id":"foo","glance_region":"r"}}`: 400, `{"method":{"name":"x"}}`: 400} {
 			require.Equal(t, want, c.do(t, "alice", "POST", path+"/import", "application/json", body).status, body)
 		}
 		require.Equal(t, 404, c.do(t, "bob", "POST", path+"/import", "application/json", direct).status)
 		require.Equal(t, 202, c.do(t, "alice", "POST", path+"/import", "application/json", direct).status)
-		a := c.do(t, "alice", "GET", path, "", "")
+		var a answer
+		require.Eventually(t, func() bool { a = c.do(t, "alice", "GET", path, "", ""); return a.doc["status"] == "active" }, 10*time.Second, 5*time.Millisecond)
 		require.Equal(t, []any{"active", 10.0, "781e5e245d69b566979b86e28d23f2c7"}, []any{a.doc["status"], a.doc["size"], a.doc["checksum"]})
-		require.Equal(t, []any{}, c.do(t, "alice", "GET", path+"/tasks", "", "").doc["tasks"])
-		require.Equal(t, []any{"glance-direct"}, c.do(t, "alice", "GET", "/v2/info/import", "", "").doc["import-methods"].(map[string]any)["value"])
-		require.Equal(t, 404, c.do(t, "alice", "GET", "/v2/info/stores", "", "").status)
-		for _, s := range []string{"image", "images", "member", "members"} {
+		require.Equal(t, []any{"file", "", ""}, []any{a.doc["stores"], a.doc["os_glance_importing_to_stores"], a.doc["os_glance_failed_import"]})
+		tasks := c.do(t, "alice", "GET", path+"/tasks", "", "").doc["tasks"].([]any)
+		require.Len(t, tasks, 1)
+		require.Equal(t, []any{"success", "api_image_import"}, []any{tasks[0].(map[string]any)["status"], tasks[0].(map[string]any)["type"]})
+		require.Equal(t, 403, c.do(t, "alice", "POST", path+"/import", "application/json", `{"method":{"name":"copy-image"},"all_stores":true}`).status)
+		require.Equal(t, 202, c.do(t, "admin", "POST", path+"/import", "application/json", `{"method":{"name":"copy-image"},"all_stores":true}`).status)
+		require.Eventually(t, func() bool { return c.do(t, "alice", "GET", path, "", "").doc["stores"] == "archive,file" }, 10*time.Second, 5*time.Millisecond)
+		require.Equal(t, 204, c.do(t, "alice", "DELETE", "/v2/stores/file/"+id, "", "").status)
+		require.Equal(t, 403, c.do(t, "alice", "DELETE", "/v2/stores/archive/"+id, "", "").status)
+		require.Equal(t, 404, c.do(t, "alice", "DELETE", "/v2/stores/none/"+id, "", "").status)
+		require.Equal(t, "0123456789", string(c.do(t, "alice", "GET", path+"/file", "", "").raw))
+		require.Equal(t, []any{"glance-direct", "web-download", "copy-image", "glance-download"}, c.do(t, "alice", "GET", "/v2/info/import", "", "").doc["import-methods"].(map[string]any)["value"])
+		stores := c.do(t, "alice", "GET", "/v2/info/stores", "", "").doc["stores"].([]any)
+		require.Equal(t, []any{map[string]any{"id": "file", "description": "first", "default": "true"}, map[string]any{"id": "archive"}}, stores)
+		require.Equal(t, 403, c.do(t, "alice", "GET", "/v2/info/stores/detail", "", "").status)
+		require.Equal(t, 200, c.do(t, "admin", "GET", "/v2/info/stores/detail", "", "").status)
+		usage := c.do(t, "alice", "GET", "/v2/info/usage", "", "").doc["usage"].(map[string]any)
+		require.Equal(t, map[string]any{"limit": -1.0, "usage": 1.0}, usage["image_count_total"])
+		for _, s := range []string{"image", "images", "member", "members", "task", "tasks"} {
 			require.Equal(t, s, c.do(t, "alice", "GET", "/v2/schemas/"+s, "", "").doc["name"])
 		}
 	})

@@ -24,7 +24,7 @@ func writable(name string) error {
 		return fault.Forbidden("Attribute '%s' is read-only.", name)
 	case slices.Contains(reserved, name), strings.HasPrefix(name, "os_glance"):
 		return fault.Forbidden("Attribute '%s' is reserved.", name)
-	case name == "locations":
+	case name == "locations": // PATCH has its own way for them
 		return fault.Forbidden("It's not allowed to update locations if locations are invisible.")
 	}
 	return nil

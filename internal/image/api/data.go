@@ -27,7 +27,7 @@ const (
 // upload is PUT /images/{id}/file.
 func (s *server) upload(r *httpapi.Request) (any, error) {
 	return s.receive(r, func(img image.Image, body io.Reader, size int64) error {
-		return s.svc.Upload(r.Context(), r.Creds, img.ID, body, size)
+		return s.svc.UploadTo(r.Context(), r.Creds, img.ID, r.Header.Get("X-Image-Meta-Store"), body, size)
 	})
 }
 
@@ -122,7 +122,10 @@ func (s *server) download(r *httpapi.Request) (any, error) {
 	if img.MD5 != "" && r.Header.Get("Range") == "" {
 		h.Set("Content-Md5", img.MD5)
 	}
-	h.Set("Etag", `"`+img.SHA512+`"`)
+	if img.HashValue != "" {
+		h.Set("Etag", `"`+img.HashValue+`"`)
+	}
+	s.svc.Served(r.Context(), img)
 	control := http.NewResponseController(r.W)
 	defer control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection may serve other requests
 	http.ServeContent(&patientWriter{ResponseWriter: r.W, control: control}, r.Request, "", time.Time{}, blob)
@@ -144,30 +147,4 @@ func (p *patientWriter) Write(b []byte) (int, error) {
 		}
 	}
 	return p.ResponseWriter.Write(b)
-}
-
-// importStaged is POST /images/{id}/import with the method glance-direct.
-func (s *server) importStaged(r *httpapi.Request) (any, error) {
-	var body struct {
-		Method struct {
-			Name string `json:"name"`
-		} `json:"method"`
-	}
-	if err := r.Decode(&body); err != nil {
-		return nil, err
-	}
-	switch body.Method.Name {
-	case importMethods:
-	case "":
-		return nil, fault.Invalid("method", "Import request requires a 'name' in 'method'")
-	case "web-download", "copy-image", "glance-download":
-		return nil, fault.Invalid("method", "Import method %s is not enabled here; %s is.", body.Method.Name, importMethods)
-	default:
-		return nil, fault.Invalid("method", "Unknown import method name '%s'.", body.Method.Name)
-	}
-	img, err := s.visible(r, "modify_image")
-	if err != nil {
-		return nil, err
-	}
-	return nil, s.svc.Import(r.Context(), r.Creds, img.ID)
 }

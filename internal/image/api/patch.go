@@ -30,6 +30,7 @@ func mediaType(r *httpapi.Request) string {
 type operation struct {
 	op    string
 	name  string
+	sub   string // locations only: the position, or "-"
 	value any
 }
 
@@ -53,7 +54,7 @@ func parsePatch(doc any, read func(map[string]any) (op, path string, err error))
 		if err != nil {
 			return nil, err
 		}
-		name, err := attributeOf(path)
+		name, sub, err := attributeOf(path)
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +62,7 @@ func parsePatch(doc any, read func(map[string]any) (op, path string, err error))
 		if op != "remove" && !given {
 			return nil, fault.Invalid("value", "Operation \"%s\" requires a member named \"value\".", op)
 		}
-		out = append(out, operation{op, name, value})
+		out = append(out, operation{op, name, sub, value})
 	}
 	return out, nil
 }
@@ -101,25 +102,29 @@ func readV20(obj map[string]any) (op, path string, err error) {
 	return op, path, nil
 }
 
-// attributeOf decodes a JSON pointer (RFC 6901) of one segment.
-func attributeOf(path string) (string, error) {
+// attributeOf decodes a JSON pointer (RFC 6901) of one segment; locations may have a second.
+func attributeOf(path string) (name, sub string, err error) {
 	rest, ok := strings.CutPrefix(path, "/")
 	switch {
 	case !ok:
-		return "", fault.Invalid("path", "Pointer `%s` does not start with \"/\".", path)
+		return "", "", fault.Invalid("path", "Pointer `%s` does not start with \"/\".", path)
 	case rest == "":
-		return "", fault.Invalid("path", "Pointer `%s` does not name an attribute.", path)
+		return "", "", fault.Invalid("path", "Pointer `%s` does not name an attribute.", path)
 	case strings.HasPrefix(rest, "locations/"):
-		return "locations", nil
+		sub, _ = strings.CutPrefix(rest, "locations/")
+		if sub == "" || strings.Contains(sub, "/") {
+			return "", "", fault.Invalid("path", "Invalid JSON pointer for this resource: '%s'", path)
+		}
+		return "locations", sub, nil
 	case strings.Contains(rest, "/"):
-		return "", fault.Invalid("path", "Invalid JSON pointer for this resource: '%s'", path)
+		return "", "", fault.Invalid("path", "Invalid JSON pointer for this resource: '%s'", path)
 	}
 	for i := 0; i < len(rest); i++ {
 		if rest[i] == '~' && (i+1 == len(rest) || rest[i+1] != '0' && rest[i+1] != '1') {
-			return "", fault.Invalid("path", "Pointer `%s` contains \"~\" not part of a recognized escape sequence.", path)
+			return "", "", fault.Invalid("path", "Pointer `%s` contains \"~\" not part of a recognized escape sequence.", path)
 		}
 	}
-	return strings.NewReplacer("~1", "/", "~0", "~").Replace(rest), nil
+	return strings.NewReplacer("~1", "/", "~0", "~").Replace(rest), "", nil
 }
 
 // apply runs the operations in order on img; after an error img is half changed and must be thrown away. Glance's rules: add makes or

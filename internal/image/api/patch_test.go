@@ -18,7 +18,7 @@ func TestPatchProperty(t *testing.T) {
 	t.Parallel()
 	names := []string{"a", "b", "c", "name", "min_disk", "status", "id", "tags", "deleted", "os_glance_x", "visibility", "protected"}
 	rapid.Check(t, func(t *rapid.T) {
-		img := image.Image{ID: "i", Status: image.Active, SHA512: "s", Owner: "o", Visibility: image.Shared, Properties: map[string]string{"a": "1"}}
+		img := image.Image{ID: "i", Status: image.Active, HashValue: "s", Owner: "o", Visibility: image.Shared, Properties: map[string]string{"a": "1"}}
 		model := map[string]string{"a": "1"}
 		var doc []any
 		ok := true
@@ -58,7 +58,7 @@ func TestPatchProperty(t *testing.T) {
 		was.Properties = maps.Clone(img.Properties)
 		err = apply(&img, ops)
 		require.Equal(t, ok, err == nil, "%v: %v", doc, err)
-		require.Equal(t, []any{was.ID, was.Status, was.SHA512, was.Owner}, []any{img.ID, img.Status, img.SHA512, img.Owner})
+		require.Equal(t, []any{was.ID, was.Status, was.HashValue, was.Owner}, []any{img.ID, img.Status, img.HashValue, img.Owner})
 		if err == nil {
 			require.Equal(t, model, img.Properties)
 			return

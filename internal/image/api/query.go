@@ -35,28 +35,13 @@ func (s *server) list(r *httpapi.Request) (any, error) {
 	}
 	views := make([]map[string]any, 0, len(imgs))
 	for _, i := range imgs {
-		views = append(views, imageView(i))
+		views = append(views, s.view(r, i))
 	}
-	out := map[string]any{"images": views, "schema": "/v2/schemas/images", "first": pageURL(q, "")}
+	out := map[string]any{"images": views, "schema": "/v2/schemas/images", "first": listURL("/v2/images", q, "")}
 	if len(imgs) > 0 && len(imgs) == f.Limit {
-		out["next"] = pageURL(q, imgs[len(imgs)-1].ID)
+		out["next"] = listURL("/v2/images", q, imgs[len(imgs)-1].ID)
 	}
 	return out, nil
-}
-
-func pageURL(q url.Values, marker string) string {
-	next := url.Values{}
-	for k, v := range q {
-		next[k] = v
-	}
-	next.Del("marker")
-	if marker != "" {
-		next.Set("marker", marker)
-	}
-	if len(next) == 0 {
-		return "/v2/images"
-	}
-	return "/v2/images?" + next.Encode()
 }
 
 func badQuery(name, value, why string) error {
@@ -126,11 +111,9 @@ func readParam(f *image.Filter, name, v string) error {
 	case "checksum":
 		f.MD5 = v
 	case "os_hash_value":
-		f.SHA512 = v
+		f.HashValue = v
 	case "os_hash_algo":
-		if v != "sha512" {
-			f.IDs = []string{} // no image has another
-		}
+		f.HashAlgo = v
 	case "visibility":
 		if !slices.Contains([]string{"public", "private", "shared", "community", "all"}, v) {
 			return badQuery(name, v, "it must be public, private, shared, community or all")

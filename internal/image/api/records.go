@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"nephos/internal/fault"
 	"nephos/internal/httpapi"
@@ -17,33 +18,53 @@ func (s *server) create(r *httpapi.Request) (any, error) {
 		return nil, fault.Invalid("", "the request body must be a JSON object of image attributes")
 	}
 	var img image.Image
-	for _, name := range slices.Sorted(maps.Keys(doc)) {
-		if name == "id" {
-			if err := setText(&img.ID, name, doc[name], false); err != nil {
-				return nil, err
-			}
-			if img.ID == "" {
-				return nil, fault.Invalid("id", "Invalid image id format: it is empty")
-			}
-			continue
-		}
-		if err := set(&img, name, doc[name]); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.mayShow(r, image.Image{Owner: r.Creds.ProjectID}, img.Visibility); err != nil {
+	if err := s.fillIn(r, &img, doc); err != nil {
 		return nil, err
 	}
-	made, err := s.svc.Create(r.Context(), r.Creds, image.CreateParams{ID: img.ID, Name: img.Name, Owner: img.Owner, Visibility: img.Visibility,
-		DiskFormat: img.DiskFormat, ContainerFormat: img.ContainerFormat, MinDiskGiB: img.MinDiskGiB, MinRAMMiB: img.MinRAMMiB,
-		Protected: img.Protected, Hidden: img.Hidden, Tags: img.Tags, Properties: img.Properties})
+	made, err := s.svc.Create(r.Context(), r.Creds, createParams(img))
 	if err != nil {
 		return nil, err
 	}
 	h := http.Header{}
 	h.Set("Location", r.HostURL()+"/v2/images/"+made.ID)
-	h.Set("Openstack-Image-Import-Methods", importMethods)
-	return &httpapi.Response{Header: h, Body: imageView(made)}, nil
+	h.Set("Openstack-Image-Import-Methods", strings.Join(image.ImportMethods, ","))
+	ids := []string{}
+	for _, n := range s.svc.Stores() {
+		if !n.ReadOnly {
+			ids = append(ids, n.ID)
+		}
+	}
+	h.Set("Openstack-Image-Store-Ids", strings.Join(ids, ","))
+	return &httpapi.Response{Header: h, Body: s.view(r, made)}, nil
+}
+
+// fillIn gives a new image the attributes of a document, with all that must be asked about them.
+func (s *server) fillIn(r *httpapi.Request, img *image.Image, doc map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(doc)) {
+		if name == "id" {
+			if err := setText(&img.ID, name, doc[name], false); err != nil {
+				return err
+			}
+			if img.ID == "" {
+				return fault.Invalid("id", "Invalid image id format: it is empty")
+			}
+			continue
+		}
+		if err := set(img, name, doc[name]); err != nil {
+			return err
+		}
+	}
+	for name := range img.Properties {
+		if err := s.protect.may(r.Creds, opCreate, name); err != nil {
+			return err
+		}
+	}
+	return s.mayShow(r, image.Image{Owner: r.Creds.ProjectID}, img.Visibility)
+}
+
+func createParams(img image.Image) image.CreateParams {
+	return image.CreateParams{ID: img.ID, Name: img.Name, Owner: img.Owner, Visibility: img.Visibility, DiskFormat: img.DiskFormat, ContainerFormat: img.ContainerFormat,
+		MinDiskGiB: img.MinDiskGiB, MinRAMMiB: img.MinRAMMiB, Protected: img.Protected, Hidden: img.Hidden, Tags: img.Tags, Properties: img.Properties}
 }
 
 // mayShow asks the rule of the visibilities that reach other projects unasked.
@@ -73,10 +94,19 @@ func (s *server) update(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	if len(ops) == 0 {
-		return imageView(img), nil
+		return s.view(r, img), nil
+	}
+	if slices.ContainsFunc(ops, func(o operation) bool { return o.name == "locations" }) {
+		if img, err = s.patchLocations(r, img, ops); err != nil {
+			return nil, err
+		}
+		return s.view(r, img), nil
 	}
 	out, err := s.svc.Update(r.Context(), r.Creds, img.ID, func(i *image.Image) error {
 		was := i.Visibility
+		if err := s.protect.mayPatch(r.Creds, i, ops); err != nil {
+			return err
+		}
 		if err := apply(i, ops); err != nil {
 			return err
 		}
@@ -88,7 +118,7 @@ func (s *server) update(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return imageView(out), nil
+	return s.view(r, out), nil
 }
 
 func (s *server) remove(r *httpapi.Request) (any, error) {

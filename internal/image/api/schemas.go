@@ -7,16 +7,20 @@ import (
 )
 
 // schema is GET /schemas/{name}: what glanceclient and warlock build their models from.
-func schema(r *httpapi.Request) (any, error) {
+func (s *server) schema(r *httpapi.Request) (any, error) {
 	switch r.Param("name") {
 	case "image":
-		return imageSchema(), nil
+		return s.imageSchema(), nil
 	case "images":
-		return listSchema("images", imageSchema()), nil
+		return listSchema("images", s.imageSchema()), nil
 	case "member":
 		return memberSchema(), nil
 	case "members":
 		return listSchema("members", memberSchema()), nil
+	case "task":
+		return taskSchema(), nil
+	case "tasks":
+		return listSchema("tasks", taskSchema()), nil
 	}
 	return nil, fault.NotFound("There is no schema %q.", r.Param("name"))
 }
@@ -34,6 +38,43 @@ func prop(typ any, description string, more ...object) object {
 }
 
 var fixed = object{"readOnly": true}
+
+// imageSchema has the attributes that are shown only by configuration where they are.
+func (s *server) imageSchema() object {
+	out := imageSchema()
+	properties := out["properties"].(object)
+	if s.showLocations {
+		properties["locations"] = prop("array", "A set of URLs to access the image file kept in external store", object{"items": object{"type": "object", "required": []string{"url", "metadata"},
+			"properties": object{"url": object{"type": "string", "maxLength": image.MaxName}, "metadata": object{"type": "object"}, "validation_data": object{"type": "object"}}}})
+	}
+	if s.showDirectURL {
+		properties["direct_url"] = prop("string", "URL to access the image file kept in external store", fixed)
+	}
+	return out
+}
+
+func taskSchema() object {
+	return object{
+		"name": "task",
+		"properties": object{
+			"id":         prop("string", "An identifier for the task", fixed),
+			"type":       prop("string", "The type of task represented by this content", object{"enum": []string{"import", "api_image_import", "location_import"}}),
+			"status":     prop("string", "The current status of this task", fixed, object{"enum": []string{"pending", "processing", "success", "failure"}}),
+			"input":      prop([]string{"null", "object"}, "The parameters required by task, JSON blob"),
+			"result":     prop([]string{"null", "object"}, "The result of current task, JSON blob", fixed),
+			"owner":      prop("string", "An identifier for the owner of this task", fixed),
+			"message":    prop("string", "Human-readable informative message only included when appropriate (usually on failure)", fixed),
+			"image_id":   prop([]string{"null", "string"}, "Image associated with the task", fixed),
+			"request_id": prop([]string{"null", "string"}, "Human-readable request-id", fixed),
+			"user_id":    prop([]string{"null", "string"}, "User associated with the task", fixed),
+			"expires_at": prop([]string{"null", "string"}, "Datetime when this resource is subject to removal", fixed),
+			"created_at": prop("string", "Datetime when this resource was created", fixed),
+			"updated_at": prop("string", "Datetime when this resource was updated", fixed),
+			"self":       prop("string", "The task's own URL", fixed),
+			"schema":     prop("string", "The URL of this schema", fixed),
+		},
+	}
+}
 
 func imageSchema() object {
 	orNone := func(t string) []string { return []string{"null", t} }
@@ -98,7 +139,7 @@ func listSchema(name string, item object) object {
 		"schema": object{"type": "string"},
 	}
 	out := object{"name": name, "properties": properties, "links": []object{{"rel": "describedby", "href": "{schema}"}}}
-	if name == "images" {
+	if name == "images" || name == "tasks" {
 		properties["first"], properties["next"] = object{"type": "string"}, object{"type": "string"}
 		out["links"] = []object{{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}, {"rel": "describedby", "href": "{schema}"}}
 	}

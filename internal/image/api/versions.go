@@ -2,53 +2,46 @@ package api
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
 
-	"nephos/internal/fault"
 	"nephos/internal/httpapi"
 )
 
-// current is the newest minor version told to clients. Glance tells 2.17 where image caching is off; minors announce features, there is
-// no negotiation, and every /v2.N is an alias of /v2.
-const current = "v2.17"
+// minors are the minor versions of v2 that there are. They announce features, there is no negotiation, and every /v2.N is an alias of /v2. Those of image caching (2.14 and
+// 2.16 to 2.18 as Glance ties them) are told only where there is a cache.
+const newest = 18
 
-// supported leaves out what Glance ties to options that are off here: multiple stores (2.8, 2.10 to 2.13) and image caching.
-var supported = []string{current, "v2.15", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"}
+var caching = []int{14, 16, 18}
+
+func version(n int) string { return "v2." + strconv.Itoa(n) }
 
 func mounts() []httpapi.Mount {
 	out := []httpapi.Mount{{Prefix: "/v2"}}
-	for _, v := range supported {
-		out = append(out, httpapi.Mount{Prefix: "/" + v})
+	for n := range newest + 1 {
+		out = append(out, httpapi.Mount{Prefix: "/" + version(n)})
 	}
 	return out
 }
 
-func roots() []httpapi.Route {
+func (s *server) roots() []httpapi.Route {
 	return []httpapi.Route{
-		{Method: http.MethodGet, Path: "/", Name: "versions", Public: true, Status: http.StatusMultipleChoices, Handler: versionList},
-		{Method: http.MethodGet, Path: "/versions", Name: "versions.all", Public: true, Handler: versionList},
+		{Method: http.MethodGet, Path: "/", Name: "versions", Public: true, Status: http.StatusMultipleChoices, Handler: s.versionList},
+		{Method: http.MethodGet, Path: "/versions", Name: "versions.all", Public: true, Handler: s.versionList},
 	}
 }
 
-func versionList(r *httpapi.Request) (any, error) {
-	out := make([]map[string]any, 0, len(supported))
-	for _, v := range supported {
+func (s *server) versionList(r *httpapi.Request) (any, error) {
+	out := []object{}
+	for n := newest; n >= 0; n-- {
+		if slices.Contains(caching, n) && !s.svc.HasCache() {
+			continue
+		}
 		status := "SUPPORTED"
-		if v == current {
+		if len(out) == 0 {
 			status = "CURRENT"
 		}
-		out = append(out, map[string]any{"id": v, "status": status, "links": []map[string]any{{"rel": "self", "href": r.HostURL() + "/v2/"}}})
+		out = append(out, object{"id": version(n), "status": status, "links": []object{{"rel": "self", "href": r.HostURL() + "/v2/"}}})
 	}
-	return map[string]any{"versions": out}, nil
-}
-
-// importMethods are those of POST /images/{id}/import.
-const importMethods = "glance-direct"
-
-func importInfo(*httpapi.Request) (any, error) {
-	return map[string]any{"import-methods": map[string]any{"description": "Import methods available.", "type": "array", "value": []string{importMethods}}}, nil
-}
-
-// storesInfo answers as a Glance with one store: the call exists only with several.
-func storesInfo(*httpapi.Request) (any, error) {
-	return nil, fault.NotFound("Multi backend is not supported at this site.")
+	return object{"versions": out}, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"nephos/internal/httpapi"
@@ -16,6 +17,23 @@ func orNull(s string) any {
 	return s
 }
 
+// view is an image as the caller may see it: Glance's form, without the properties that are protected from the caller's eyes.
+func (s *server) view(r *httpapi.Request, img image.Image) object {
+	out := imageView(img)
+	for name := range img.Properties {
+		if s.protect.may(r.Creds, opRead, name) != nil {
+			delete(out, name)
+		}
+	}
+	if s.showLocations {
+		out["locations"] = s.locationViews(img)
+	}
+	if s.showDirectURL && len(img.Locations) > 0 {
+		out["direct_url"] = s.svc.LocationURL(img.ID, img.Locations[0])
+	}
+	return out
+}
+
 // imageView is an image as Glance shows it: every base attribute, null where there is no value, and the properties beside them. Size and
 // sums are null until the image has data.
 func imageView(img image.Image) map[string]any {
@@ -29,9 +47,17 @@ func imageView(img image.Image) map[string]any {
 		if img.VirtualBytes > 0 {
 			virtual = img.VirtualBytes
 		}
-		if img.SHA512 != "" {
-			algo, sum = "sha512", img.SHA512
+		algo, sum = orNull(img.HashAlgo), orNull(img.HashValue)
+		if stores := img.Stores(); len(stores) > 0 {
+			out["stores"] = strings.Join(stores, ",")
 		}
+	}
+	if img.Imported { // Glance's transient properties of imports; they stay when it is over
+		out["os_glance_importing_to_stores"] = strings.Join(img.ImportingTo, ",")
+		out["os_glance_failed_import"] = strings.Join(img.ImportFailed, ",")
+	}
+	if img.ImportTask != "" {
+		out["os_glance_import_task"] = img.ImportTask
 	}
 	tags := img.Tags
 	if tags == nil {
@@ -59,13 +85,5 @@ func (s *server) show(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return imageView(img), nil
-}
-
-// tasks is always empty: imports are done within their request.
-func (s *server) tasks(r *httpapi.Request) (any, error) {
-	if _, err := s.visible(r, ""); err != nil {
-		return nil, err
-	}
-	return map[string]any{"tasks": []any{}}, nil
+	return s.view(r, img), nil
 }
