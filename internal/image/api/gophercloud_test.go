@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
@@ -14,6 +15,7 @@ import (
 
 	"nephos/internal/db/dbtest"
 	"nephos/internal/image"
+	"nephos/internal/workflow"
 )
 
 // A client that we did not write goes through an image's life; gophercloud accepts only the documented status codes.
@@ -45,6 +47,10 @@ func TestGophercloud(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, imagedata.Stage(ctx, client, second.ID, strings.NewReader("x")).ExtractErr())
 	require.NoError(t, imageimport.Create(ctx, client, second.ID, imageimport.CreateOpts{Name: imageimport.GlanceDirectMethod}).ExtractErr())
+	require.Eventually(t, func() bool {
+		now, err := images.Get(ctx, client, second.ID).Extract()
+		return err == nil && now.Status == images.ImageStatusActive
+	}, 20*time.Second, 5*time.Millisecond)
 	pages, err := images.List(client, images.ListOpts{Limit: 1, SortKey: "name", SortDir: "asc"}).AllPages(ctx)
 	require.NoError(t, err)
 	all, err := images.ExtractImages(pages)
