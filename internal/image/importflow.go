@@ -51,8 +51,8 @@ func (s *Service) declare() {
 		{Name: "start", Commit: s.importStarted},
 		{Name: "fetch", Do: s.importFetch, Undo: s.importDrop}, // bytes are staged whole, inspected and known by their sums
 		{Name: "store", Do: s.importStore, Undo: s.importDrop}, // and lie in the stores
-		{Name: "finish", Commit: s.importFinish},
 		{Name: "clean", Do: s.importClean},
+		{Name: "finish", Commit: s.importFinish}, // the last, so that an image that is active can be imported again at once
 	}}
 	if s.cfg.Engine != nil {
 		workflow.Register(s.cfg.Engine, s.flow)
@@ -325,7 +325,7 @@ func (s *Service) importFinish(ctx context.Context, tx *db.Tx, r *importRun) err
 	return endTask(ctx, tx, st.Task, TaskSuccess, `{"image_id": "`+r.Subject+`"}`, fmt.Sprintf("Copied %d MiB", st.Sum.Size>>20))
 }
 
-// importClean removes what was staged. It never fails: the collector finds what stays, and the image is active.
+// importClean removes what was staged: the stores have it. It never fails, for the collector finds what stays.
 func (s *Service) importClean(ctx context.Context, r *importRun) error {
 	s.unstage(ctx, r.Subject, r.State.Upload)
 	return nil
