@@ -2,7 +2,6 @@ package compute
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"nephos/internal/db"
@@ -74,75 +73,6 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 	var err error
 	reply.Destroy, err = h.reconcile(ctx, hb)
 	return reply, err
-}
-
-// lostAfter is how long a server must have been left alone before a host's silence about it means that the host has lost it: the heartbeat may be
-// older than the server.
-const lostAfter = 2 * downAfter
-
-// placedServer is what reconciliation needs of a server.
-type placedServer struct {
-	ID      string             `db:"id"`
-	Host    string             `db:"host"`
-	Epoch   int64              `db:"epoch"`
-	VMState VMState            `db:"vm_state"`
-	Task    TaskState          `db:"task_state"`
-	Power   hostapi.PowerState `db:"power_state"`
-	Deleted bool               `db:"deleted"`
-}
-
-// reconcile holds what a host has against the rows. An instance whose server is deleted or elsewhere must go, unless the host has seen a newer epoch
-// than the row (then a commit is on its way). An id with no row at all is not ours to judge: it is left and logged.
-func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string]int64, error) {
-	have := make(map[string]hostapi.InstanceStatus, len(hb.Instances))
-	ids := make([]string, 0, len(hb.Instances))
-	for _, i := range hb.Instances {
-		have[i.ServerID] = i
-		ids = append(ids, i.ServerID)
-	}
-	var rows []placedServer
-	err := h.DB.Read(ctx, func(tx *db.Tx) error {
-		rows = nil
-		if len(ids) > 0 {
-			if err := tx.Select(ctx, &rows, `SELECT id, host, epoch, vm_state, task_state, power_state, deleted FROM servers WHERE id IN (?)`, ids); err != nil {
-				return err
-			}
-		}
-		var lost []placedServer // should be there, but the host does not have them
-		if err := tx.Select(ctx, &lost, `SELECT id, host, epoch, vm_state, task_state, power_state, deleted FROM servers WHERE host = ? AND deleted = FALSE AND vm_state = 'active' AND task_state = '' AND updated_at < ?`,
-			hb.Host.Name, db.At(h.Clock.Now().Add(-lostAfter))); err != nil {
-			return err
-		}
-		for _, s := range lost {
-			if _, ok := have[s.ID]; !ok {
-				rows = append(rows, s)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	destroy := map[string]int64{}
-	for _, s := range rows {
-		i, there := have[s.ID]
-		delete(have, s.ID)
-		switch {
-		case there && (s.Deleted || s.Host != hb.Host.Name):
-			if i.Epoch <= s.Epoch && !i.Busy {
-				destroy[s.ID] = s.Epoch
-			}
-		case there && (i.Busy || i.Epoch != s.Epoch) || s.Task != None: // the heartbeat is older than what has been asked since
-		case !there:
-			err = errors.Join(err, h.syncPower(ctx, s, hostapi.PowerShutdown))
-		case i.Power != s.Power && i.Power != hostapi.PowerNone:
-			err = errors.Join(err, h.syncPower(ctx, s, i.Power))
-		}
-	}
-	for id := range have {
-		h.Log.Warn("host holds an instance that has no server", "host", hb.Host.Name, "instance", id)
-	}
-	return destroy, err
 }
 
 // syncPower follows what a guest did by itself (Nova's power sync): a guest that is off while its server is ACTIVE makes it stopped. The condition in

@@ -72,6 +72,8 @@ type Hosts struct {
 	seen  map[string]time.Time
 	start time.Time
 	tasks map[string]hostapi.Progress // by server id: what a host says it is doing
+
+	verdicts map[string]verdict // of reconcile, by host
 }
 
 // NewHosts makes an empty registry; Load fills it.
@@ -79,7 +81,7 @@ func NewHosts(d HostsDeps) *Hosts {
 	if d.Chance == nil {
 		d.Chance = rand.Uint64
 	}
-	return &Hosts{HostsDeps: d, table: scheduler.NewTable(), rows: map[string]HostRow{}, seen: map[string]time.Time{}, start: d.Clock.Now(), tasks: map[string]hostapi.Progress{}}
+	return &Hosts{HostsDeps: d, table: scheduler.NewTable(), rows: map[string]HostRow{}, seen: map[string]time.Time{}, start: d.Clock.Now(), tasks: map[string]hostapi.Progress{}, verdicts: map[string]verdict{}}
 }
 
 // Load reads all hosts from the database: at start, and now and then, so that several controllers agree (see Run).
