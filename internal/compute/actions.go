@@ -26,8 +26,9 @@ var (
 // Rules of acts that are no power actions. Their Task is what marks the server as busy while the workflow runs; Nova shows none for these, and so does the
 // API (see api/: a busy server without a shown task).
 var (
-	ruleAttachVolume    = ActionRule{Name: "attach_volume", From: []VMState{Active, Paused, Stopped}, Task: Busy}
-	ruleDetachVolume    = ActionRule{Name: "detach_volume", From: []VMState{Active, Paused, Stopped}, Task: Busy}
+	ruleAttachVolume    = ActionRule{Name: "attach_volume", From: []VMState{Active, Paused, Stopped, Resized, SoftDeleted}, Task: Busy}
+	ruleDetachVolume    = ActionRule{Name: "detach_volume", From: []VMState{Active, Paused, Stopped, Resized, SoftDeleted}, Task: Busy}
+	shelvedToo          = []VMState{Active, Paused, Stopped, Resized, SoftDeleted, Shelved, ShelvedOffloaded} // from 2.20 on
 	ruleAttachInterface = ActionRule{Name: "attach_interface", From: []VMState{Active, Paused, Stopped}, Task: Busy}
 	ruleDetachInterface = ActionRule{Name: "detach_interface", From: []VMState{Active, Paused, Stopped}, Task: Busy}
 	ruleMetadata        = ActionRule{Name: "update metadata for", From: []VMState{Active, Paused, Suspended, Stopped}}
@@ -129,8 +130,18 @@ func (s *Service) Power(ctx context.Context, by By, id string, rule ActionRule) 
 	})
 }
 
-// Delete begins the deletion of a server in whatever state, ending what is under way on it. Repeated deletes are accepted.
+// Delete begins the deletion of a server in whatever state, ending what is under way on it. Repeated deletes are accepted. Where deleted servers can be
+// restored for a while, it only stops and hides the server.
 func (s *Service) Delete(ctx context.Context, by By, id string) error {
+	return s.destroy(ctx, by, id, false)
+}
+
+// ForceDelete is Delete for good.
+func (s *Service) ForceDelete(ctx context.Context, by By, id string) error {
+	return s.destroy(ctx, by, id, true)
+}
+
+func (s *Service) destroy(ctx context.Context, by By, id string, final bool) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := workflow.Lock(ctx, tx, id); err != nil {
 			return err
@@ -145,7 +156,13 @@ func (s *Service) Delete(ctx context.Context, by By, id string) error {
 		if sv.TaskState == Deleting {
 			return nil
 		}
+		if !final && s.deferred(sv) {
+			return s.softDelete(ctx, tx, by, sv)
+		}
 		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
 			return err
 		}
 		if err := move(ctx, tx, id, sv.Epoch, `task_state = ?, epoch = epoch + 1`, Deleting); err != nil {
@@ -198,7 +215,15 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 			return err
 		}
-		return move(ctx, tx, id, sv.Epoch, `vm_state = ?, task_state = ?, epoch = epoch + 1`, to, None)
+		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
+			return err
+		}
+		if sv.VMState == SoftDeleted { // it counts again
+			if err := s.Quotas.Reserve(ctx, tx, sv.ProjectID, charge(sv)); err != nil {
+				return err
+			}
+		}
+		return move(ctx, tx, id, sv.Epoch, `vm_state = ?, task_state = ?, epoch = epoch + 1, soft_deleted_at = 0`, to, None)
 	})
 }
 

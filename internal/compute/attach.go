@@ -27,13 +27,18 @@ type AttachRequest struct {
 	Device              string // a wish: free names are honoured, others refused
 	Tag                 string
 	DeleteOnTermination bool
+	Shelved             bool // a shelved server too (2.20)
 }
 
 // AttachVolume reserves a volume for a server, names its device and begins the attachment, in one transaction.
 func (s *Service) AttachVolume(ctx context.Context, by By, id string, req AttachRequest) (BlockDevice, error) {
 	var b BlockDevice
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		sv, err := enter(ctx, tx, by, id, ruleAttachVolume)
+		rule := ruleAttachVolume
+		if req.Shelved {
+			rule.From = shelvedToo
+		}
+		sv, err := enter(ctx, tx, by, id, rule)
 		if err != nil {
 			return err
 		}
@@ -53,6 +58,11 @@ func (s *Service) AttachVolume(ctx context.Context, by By, id string, req Attach
 			used[d.Device] = true
 			if d.VolumeID == req.VolumeID {
 				return fault.Invalid("volumeId", "Invalid volume: Instance %s is already attached to volume %s.", id, req.VolumeID)
+			}
+		}
+		if sv.Host == "" { // it must come back to a host where all its volumes are
+			if err := s.sameHost(ctx, tx, devices, v); err != nil {
+				return err
 			}
 		}
 		device := req.Device
@@ -77,8 +87,25 @@ func (s *Service) AttachVolume(ctx context.Context, by By, id string, req Attach
 	return b, err
 }
 
+// sameHost refuses a volume that lies elsewhere than those the server has.
+func (s *Service) sameHost(ctx context.Context, tx *db.Tx, devices []BlockDevice, v volume.Volume) error {
+	for _, d := range devices {
+		if d.VolumeID == "" {
+			continue
+		}
+		other, err := s.Volumes.Get(ctx, tx, d.VolumeID)
+		if err != nil {
+			return err
+		}
+		if other.Host != "" && v.Host != "" && other.Host != v.Host {
+			return fault.Invalid("volumeId", "Volume %s is on host %s, the server's volume %s is on host %s; file volumes cannot be attached across hosts.", v.ID, v.Host, other.ID, other.Host)
+		}
+	}
+	return nil
+}
+
 // DetachVolume begins to take a volume off a server; the root disk cannot be taken.
-func (s *Service) DetachVolume(ctx context.Context, by By, id, volumeID string) error {
+func (s *Service) DetachVolume(ctx context.Context, by By, id, volumeID string, shelved bool) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		devices, err := s.attachmentsOf(ctx, tx, by, id)
 		if err != nil {
@@ -91,7 +118,11 @@ func (s *Service) DetachVolume(ctx context.Context, by By, id, volumeID string) 
 		if devices[i].BootIndex == 0 {
 			return fault.Invalid("volume_id", "Cannot detach a root device volume")
 		}
-		sv, err := enter(ctx, tx, by, id, ruleDetachVolume)
+		rule := ruleDetachVolume
+		if shelved {
+			rule.From = shelvedToo
+		}
+		sv, err := enter(ctx, tx, by, id, rule)
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ func (s *Service) check(ctx context.Context, creds *policy.Credentials, req Crea
 	if err := d.splitZone(); err != nil {
 		return nil, err
 	}
+	if err := s.mapImage(ctx, d); err != nil {
+		return nil, err
+	}
 	if err := d.checkBoot(); err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func Held(ctx context.Context, tx *db.Tx) (map[string]map[string]int64, error) {
 		Project string          `db:"project_id"`
 		Flavor  db.JSON[Flavor] `db:"flavor"`
 	}
-	if err := tx.Select(ctx, &servers, `SELECT project_id, flavor FROM servers WHERE deleted = FALSE`); err != nil {
+	if err := tx.Select(ctx, &servers, `SELECT project_id, flavor FROM servers WHERE deleted = FALSE AND vm_state <> 'soft-delete'`); err != nil {
 		return nil, err
 	}
 	for _, s := range servers {

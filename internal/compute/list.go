@@ -130,6 +130,9 @@ func (f *ServerFilter) where() (conds []string, args []any, err error) {
 	switch f.Deleted {
 	case Living:
 		conds = append(conds, "deleted = FALSE")
+		if !slices.Contains(f.States, SoftDeleted) { // they are as good as gone
+			conds = append(conds, "vm_state <> 'soft-delete'")
+		}
 	case Gone:
 		conds = append(conds, "deleted = TRUE")
 	}

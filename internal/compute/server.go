@@ -90,6 +90,9 @@ type Server struct {
 	LockedReason   string                     `db:"locked_reason"`
 	LockedBy       string                     `db:"locked_by"` // owner or admin
 	Fault          db.JSON[*Fault]            `db:"fault"`
+	Making         db.JSON[*Making]           `db:"making"` // the image that is being made of it
+	Shelf          db.JSON[*Shelf]            `db:"shelf"`  // while it is shelved
+	SoftDeletedAt  db.Time                    `db:"soft_deleted_at"`
 	Created        db.Time                    `db:"created_at"`
 	Updated        db.Time                    `db:"updated_at"`
 	Launched       db.Time                    `db:"launched_at"`

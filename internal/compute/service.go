@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/jonboulle/clockwork"
 
@@ -32,6 +33,7 @@ type Networks interface {
 type Images interface {
 	Get(ctx context.Context, creds *policy.Credentials, id string) (image.Image, error)
 	Spec(ctx context.Context, id string) (hostapi.ImageSpec, error)
+	ImageMaker
 }
 
 // Volumes is what compute needs of the volume room. A volume's bytes lie on one host (file backend).
@@ -55,12 +57,18 @@ type Volumes interface {
 	Detach(ctx context.Context, tx *db.Tx, volumeID, attachmentID string) error
 	// BeginDelete starts the deletion of a volume that is no longer attached; no error when it is gone.
 	BeginDelete(ctx context.Context, tx *db.Tx, volumeID string) error
+	// CreateSnapshotIn begins a snapshot with a workflow of its own; DeleteSnapshotIn its deletion, no error when it is gone.
+	CreateSnapshotIn(ctx context.Context, tx *db.Tx, by volume.By, p volume.SnapshotParams) (*volume.Snapshot, error)
+	DeleteSnapshotIn(ctx context.Context, tx *db.Tx, by volume.By, id string) error
+	// Reimage gives a volume that no guest holds the bytes of an image; idempotent.
+	Reimage(ctx context.Context, volumeID string, image hostapi.ImageSpec, key string) error
 	// Spec is what a host needs to connect the volume.
 	Spec(ctx context.Context, tx *db.Tx, volumeID string) (spec hostapi.VolumeSpec, host string, err error)
 }
 
 // Conductor begins the declared workflows; package compute/conductor implements it. All run inside the caller's transaction.
 type Conductor interface {
+	Actor
 	// BeginBuild starts the build of a server whose rows, ports and devices are written in tx.
 	BeginBuild(ctx context.Context, tx *db.Tx, s *Server, b Build) error
 	BeginDelete(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject) error
@@ -116,9 +124,14 @@ type Deps struct {
 	Volumes   Volumes
 	Quotas    Quotas
 	Engine    *workflow.Engine
+
+	// ReclaimAfter is how long a deleted server can be restored (Nova's reclaim_instance_interval); 0: a delete is final.
+	ReclaimAfter time.Duration
+	// ShelvedOffload is when a shelved server leaves its host (Nova's shelved_offload_time): negative never, else at once.
+	ShelvedOffload time.Duration
 }
 
-// Service is the verbs. It has no goroutines of its own.
+// Service is the verbs. It has no goroutines of its own; RunReclaim is one for app to run.
 type Service struct {
 	Deps
 	flavors flavorCache

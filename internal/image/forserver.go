@@ -27,14 +27,19 @@ func (s *Service) CreateIn(ctx context.Context, tx *db.Tx, creds *policy.Credent
 	})
 }
 
-// CreateWhole is CreateIn for an image without bytes of its own, which is active at once: a server's volumes are named by its properties.
-func (s *Service) CreateWhole(ctx context.Context, tx *db.Tx, creds *policy.Credentials, p CreateParams) (Image, error) {
-	img, err := s.draft(creds, p)
-	if err != nil {
-		return Image{}, err
-	}
-	img.Status = Active
-	return img, s.writeIn(ctx, tx, img.ID, func(tx *db.Tx) error { return insert(ctx, tx, img) })
+// WholeIn makes a queued image without bytes active, inside the caller's transaction: its properties say all (a server's volumes).
+func (s *Service) WholeIn(ctx context.Context, tx *db.Tx, id string) error {
+	return s.writeIn(ctx, tx, id, func(tx *db.Tx) error {
+		img, err := load(ctx, tx, id)
+		if err != nil || img.Status == Active {
+			return err
+		}
+		if img.Status != Queued {
+			return fault.Conflict("image %s is %s", id, img.Status)
+		}
+		img.Status, img.UpdatedAt = Active, db.Now().Time
+		return save(ctx, tx, img)
+	})
 }
 
 // AbandonIn deletes, inside the caller's transaction, an image that has not become whole; one that has stays, and none is no error. Bytes that came meanwhile go

@@ -157,6 +157,32 @@ func (s *Service) Unprovision(ctx context.Context, volumeID string) error {
 	})
 }
 
+// Reimage gives a volume the bytes of an image instead of its own, whole or not at all; its size stays. No guest may hold it. key is the same for every
+// repetition. The record names the image afterwards.
+func (s *Service) Reimage(ctx context.Context, volumeID string, image hostapi.ImageSpec, key string) error {
+	var v *Volume
+	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
+		v, err = getVolume(ctx, tx, volumeID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.insist(ctx, v.Host, hostapi.Command{ID: commandID("reimage", key, int(v.Epoch)), Subject: v.ID, Epoch: v.Epoch, Op: hostapi.OpVolumeReimage,
+		Task: &hostapi.VolumeTask{VolumeID: v.ID, SizeGiB: v.SizeGiB, Image: &image}})
+	if err != nil {
+		return err
+	}
+	meta := map[string]string{"image_id": image.ID}
+	if img, err := s.Images.Get(ctx, nil, image.ID); err == nil { // deleted meanwhile: then the id alone is kept
+		meta = imageMetadata(img)
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE volumes SET image_id = ?, image_metadata = ?, bootable = TRUE, updated_at = ? WHERE id = ?`, image.ID, db.AsJSON(meta), db.Now(), volumeID)
+		return err
+	})
+}
+
 // hostDown says that a host gives no sign of life.
 type hostDown struct{ host string }
 

@@ -21,33 +21,39 @@ type SnapshotParams struct {
 // CreateSnapshot writes a snapshot, its quota and the workflow that copies the bytes.
 func (s *Service) CreateSnapshot(ctx context.Context, by By, p SnapshotParams) (*Snapshot, error) {
 	var sn *Snapshot
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := tx.Lock(ctx, "volume:"+p.VolumeID); err != nil {
-			return err
-		}
-		v, err := visible(ctx, tx, by, p.VolumeID)
-		if err != nil {
-			return err
-		}
-		if v.Status != Available && !(p.Force && v.Status == InUse) || !v.Made {
-			return fault.Invalid("", "Invalid volume: Volume %s status must be available, but current status is: %s.", v.ID, v.Status)
-		}
-		server, err := holder(ctx, tx, v)
-		if err != nil {
-			return err
-		}
-		sn = &Snapshot{ID: uuid.NewString(), VolumeID: v.ID, ProjectID: v.ProjectID, UserID: by.user(), Name: p.Name, Description: p.Description, SizeGiB: v.SizeGiB,
-			Status: Creating, Host: v.Host, Metadata: db.AsJSON(nonNil(p.Metadata)), Epoch: 1, Created: db.Now()}
-		if err := s.Quotas.Reserve(ctx, tx, sn.ProjectID, snapshotCharge(sn)); err != nil {
-			return err
-		}
-		if err := tx.Insert(ctx, "volume_snapshots", sn); err != nil {
-			return err
-		}
-		_, err = workflow.Begin(ctx, tx, s.Engine, s.flows.snapshot, by.subject(sn.ID, sn.ProjectID),
-			copyState{VolumeID: v.ID, Host: v.Host, Epoch: 1, SizeGiB: v.SizeGiB, InUseBy: server}, 0)
+	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		sn, err = s.CreateSnapshotIn(ctx, tx, by, p)
 		return err
 	})
+	return sn, err
+}
+
+// CreateSnapshotIn is CreateSnapshot inside the caller's transaction.
+func (s *Service) CreateSnapshotIn(ctx context.Context, tx *db.Tx, by By, p SnapshotParams) (*Snapshot, error) {
+	if err := tx.Lock(ctx, "volume:"+p.VolumeID); err != nil {
+		return nil, err
+	}
+	v, err := visible(ctx, tx, by, p.VolumeID)
+	if err != nil {
+		return nil, err
+	}
+	if v.Status != Available && !(p.Force && v.Status == InUse) || !v.Made {
+		return nil, fault.Invalid("", "Invalid volume: Volume %s status must be available, but current status is: %s.", v.ID, v.Status)
+	}
+	server, err := holder(ctx, tx, v)
+	if err != nil {
+		return nil, err
+	}
+	sn := &Snapshot{ID: uuid.NewString(), VolumeID: v.ID, ProjectID: v.ProjectID, UserID: by.user(), Name: p.Name, Description: p.Description, SizeGiB: v.SizeGiB,
+		Status: Creating, Host: v.Host, Metadata: db.AsJSON(nonNil(p.Metadata)), Epoch: 1, Created: db.Now()}
+	if err := s.Quotas.Reserve(ctx, tx, sn.ProjectID, snapshotCharge(sn)); err != nil {
+		return nil, err
+	}
+	if err := tx.Insert(ctx, "volume_snapshots", sn); err != nil {
+		return nil, err
+	}
+	_, err = workflow.Begin(ctx, tx, s.Engine, s.flows.snapshot, by.subject(sn.ID, sn.ProjectID),
+		copyState{VolumeID: v.ID, Host: v.Host, Epoch: 1, SizeGiB: v.SizeGiB, InUseBy: server}, 0)
 	return sn, err
 }
 
@@ -132,21 +138,32 @@ func (s *Service) ResetSnapshotStatus(ctx context.Context, by By, id, status str
 
 // DeleteSnapshot begins the deletion of a snapshot. Force deletes whatever its status.
 func (s *Service) DeleteSnapshot(ctx context.Context, by By, id string, force bool) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := tx.Lock(ctx, "snapshot:"+id); err != nil {
-			return err
-		}
-		sn, err := visibleSnapshot(ctx, tx, by, id)
-		if err != nil {
-			return err
-		}
-		if err := s.enterSnapshotDelete(ctx, tx, sn, force); err != nil {
-			return err
-		}
-		_, err = workflow.Begin(ctx, tx, s.Engine, s.flows.unsnapshot, by.subject(id, sn.ProjectID),
-			copyState{VolumeID: sn.VolumeID, Host: sn.Host, Epoch: sn.Epoch}, 0)
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return s.deleteSnapshot(ctx, tx, by, id, force) })
+}
+
+// DeleteSnapshotIn begins the deletion of a snapshot whatever its status, inside the caller's transaction. No error when it is gone.
+func (s *Service) DeleteSnapshotIn(ctx context.Context, tx *db.Tx, by By, id string) error {
+	err := s.deleteSnapshot(ctx, tx, by, id, true)
+	if fault.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) deleteSnapshot(ctx context.Context, tx *db.Tx, by By, id string, force bool) error {
+	if err := tx.Lock(ctx, "snapshot:"+id); err != nil {
 		return err
-	})
+	}
+	sn, err := visibleSnapshot(ctx, tx, by, id)
+	if err != nil {
+		return err
+	}
+	if err := s.enterSnapshotDelete(ctx, tx, sn, force); err != nil {
+		return err
+	}
+	_, err = workflow.Begin(ctx, tx, s.Engine, s.flows.unsnapshot, by.subject(id, sn.ProjectID),
+		copyState{VolumeID: sn.VolumeID, Host: sn.Host, Epoch: sn.Epoch}, 0)
+	return err
 }
 
 // enterSnapshotDelete marks a snapshot as being deleted, with a new epoch.

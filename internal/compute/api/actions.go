@@ -42,9 +42,11 @@ func (f *face) actionRoutes() []httpapi.Route {
 		}),
 		reset, console,
 		action("forceDelete", "os-deferred-delete:force", "", func(r *httpapi.Request) (any, error) {
-			return nil, f.svc.Delete(r.Context(), by(r), r.Param("id"))
+			return nil, f.svc.ForceDelete(r.Context(), by(r), r.Param("id"))
 		}),
-		action("restore", "os-deferred-delete:restore", "", f.restore),
+		action("restore", "os-deferred-delete:restore", "", func(r *httpapi.Request) (any, error) {
+			return nil, f.svc.Restore(r.Context(), by(r), r.Param("id"))
+		}),
 		action("addSecurityGroup", "os-security-groups:add", group, f.changeGroup(true)),
 		action("removeSecurityGroup", "os-security-groups:remove", group, f.changeGroup(false)),
 	}
@@ -100,15 +102,6 @@ func (f *face) resetState(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	return nil, f.svc.ResetState(r.Context(), by(r), r.Param("id"), b.Reset.State)
-}
-
-// restore: nothing is ever deleted for later here, so no server is in the state that it starts from.
-func (f *face) restore(r *httpapi.Request) (any, error) {
-	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
-	if err != nil {
-		return nil, err
-	}
-	return nil, fault.Conflict("Cannot 'restore' instance %s while it is in vm_state %s", s.ID, s.VMState)
 }
 
 // consoleOutput gives the last lines of the guest's serial console; all of it when no length is given.
@@ -228,14 +221,9 @@ func (f *face) absentRoutes() []httpapi.Route {
 		min, max        int
 	}{
 		{"resize", "servers:resize", "Resizing a server", 0, 0}, {"confirmResize", "servers:confirm_resize", "Resizing a server", 0, 0},
-		{"revertResize", "servers:revert_resize", "Resizing a server", 0, 0}, {"rebuild", "servers:rebuild", "Rebuilding a server", 0, 0},
-		{"createImage", "servers:create_image", "Making an image of a server", 0, 0}, {"createBackup", "os-create-backup", "Backing up a server", 0, 0},
-		{"rescue", "os-rescue", "Rescue mode", 0, 0}, {"unrescue", "os-unrescue", "Rescue mode", 0, 0}, {"shelve", "os-shelve:shelve", "Shelving", 0, 0},
-		{"shelveOffload", "os-shelve:shelve_offload", "Shelving", 0, 0}, {"unshelve", "os-shelve:unshelve", "Shelving", 0, 0},
+		{"revertResize", "servers:revert_resize", "Resizing a server", 0, 0},
 		{"migrate", "os-migrate-server:migrate", "Migration between hosts", 0, 0}, {"os-migrateLive", "os-migrate-server:migrate_live", "Live migration", 0, 0},
-		{"evacuate", "os-evacuate", "Evacuation", 0, 0}, {"changePassword", "os-admin-password", "Setting a guest's password", 0, 0},
-		{"injectNetworkInfo", "os-admin-actions:inject_network_info", "Injecting network information", 0, 0}, {"trigger_crash_dump", "servers:trigger_crash_dump", "Triggering a crash dump", 17, 0},
-		{"addFixedIp", "os-multinic:add", "addFixedIp", 0, 43}, {"removeFixedIp", "os-multinic:remove", "removeFixedIp", 0, 43},
+		{"evacuate", "os-evacuate", "Evacuation", 0, 0},
 		{"os-getVNCConsole", "os-remote-consoles", "The VNC console", 0, 5}, {"os-getSPICEConsole", "os-remote-consoles", "The SPICE console", 0, 5},
 		{"os-getSerialConsole", "os-remote-consoles", "The serial console over the network", 0, 5},
 	} {

@@ -51,7 +51,7 @@ func (f *face) deviceRoutes() []httpapi.Route {
 		{Method: get, Path: vols + "/{volume}", Name: "servers.volumes.show", Rule: vol + "show", Resource: "volumeAttachment", Handler: f.showAttachment},
 		{Method: put, Path: vols + "/{volume}", Name: "servers.volumes.update", Rule: vol + "update", Body: at(attachmentUpdate, 1, 85), Status: accepted, Handler: f.updateAttachment},
 		{Method: del, Path: vols + "/{volume}", Name: "servers.volumes.delete", Rule: vol + "delete", Status: accepted, Handler: func(r *httpapi.Request) (any, error) {
-			return nil, f.svc.DetachVolume(r.Context(), by(r), r.Param("id"), r.Param("volume"))
+			return nil, f.svc.DetachVolume(r.Context(), by(r), r.Param("id"), r.Param("volume"), r.Version.AtLeast(v(20)))
 		}},
 	}
 }
@@ -215,14 +215,15 @@ func (f *face) createAttachment(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	x := b.Attachment
-	dev, err := f.svc.AttachVolume(r.Context(), by(r), r.Param("id"), compute.AttachRequest{VolumeID: x.VolumeID, Device: text(x.Device), Tag: x.Tag, DeleteOnTermination: yes(x.Delete)})
+	dev, err := f.svc.AttachVolume(r.Context(), by(r), r.Param("id"), compute.AttachRequest{VolumeID: x.VolumeID, Device: text(x.Device), Tag: x.Tag, DeleteOnTermination: yes(x.Delete),
+		Shelved: r.Version.AtLeast(v(20))})
 	if err != nil {
 		return nil, err
 	}
 	return obj{"volumeAttachment": attachmentView(r.Param("id"), &dev)}, nil
 }
 
-// updateAttachment changes delete_on_termination (2.85). Naming another volume means swapping, which is left out.
+// updateAttachment changes delete_on_termination (2.85). Naming another volume means swapping the attached one for it.
 func (f *face) updateAttachment(r *httpapi.Request) (any, error) {
 	var b struct {
 		Attachment attachmentForm `json:"volumeAttachment"`
@@ -239,7 +240,7 @@ func (f *face) updateAttachment(r *httpapi.Request) (any, error) {
 		if err := r.Authorize("os_compute_api:os-volumes-attachments:swap", r.OwnTarget()); err != nil {
 			return nil, err
 		}
-		return nil, fault.New(fault.KindNotImplemented, "Swapping an attached volume for another is left out of nephos.")
+		return nil, f.svc.SwapVolume(r.Context(), by(r), r.Param("id"), now.VolumeID, x.VolumeID)
 	}
 	for _, c := range []struct{ field, have, want string }{{"device", now.Device, text(x.Device)}, {"tag", now.Tag, x.Tag}, {"serverId", now.ServerID, x.ServerID}, {"id", now.VolumeID, x.ID}} {
 		if c.want != "" && c.want != c.have {

@@ -30,10 +30,12 @@ func (f *face) historyRoutes() []httpapi.Route {
 }
 
 // actionNames are the instance actions whose name is not the workflow's.
-var actionNames = map[string]string{"reboot-hard": "reboot"}
+var actionNames = map[string]string{"reboot-hard": "reboot", compute.WorkflowSoftDelete: "delete"}
 
 // eventNames are the events of those actions that do not follow the rule compute_<action>_instance (states.md section 5 of the API facts).
 var eventNames = map[string]string{"create": "compute__do_build_and_run_instance", "delete": "compute_terminate_instance", "attach_volume": "compute_attach_volume",
+	"createImage": "compute_snapshot_instance", "createBackup": "compute_backup_instance", "shelveOffload": "compute_shelve_offload_instance", "swap_volume": "compute_swap_volume",
+	"changePassword": "compute_set_admin_password", "trigger_crash_dump": "compute_trigger_crash_dump", "inject_network_info": "compute_inject_network_info",
 	"detach_volume": "compute_detach_volume", "attach_interface": "compute_attach_interface", "detach_interface": "compute_detach_interface"}
 
 func actionOf(w *workflow.Record) string {
@@ -48,6 +50,9 @@ func eventOf(w *workflow.Record) string {
 	a := actionOf(w)
 	if a == "create" && (w.ErrStep == "schedule" || hostOf(w) == "") && w.Status == "failed" {
 		return "conductor_schedule_and_build_instances"
+	}
+	if w.Kind == "server."+compute.WorkflowSoftDelete {
+		return "compute_soft_delete_instance"
 	}
 	if n, ok := eventNames[a]; ok {
 		return n

@@ -73,16 +73,27 @@ func without(keys ...string) func(*httpapi.Request, map[string]any) {
 	}
 }
 
-// updateKeys are what PUT /servers/{id} answered before 2.75.
+// updateKeys are what PUT /servers/{id}, and with a few more the rebuild action, answered before 2.75.
 var updateKeys = []string{"accessIPv4", "accessIPv6", "addresses", "created", "updated", "fault", "flavor", "hostId", "id", "OS-DCF:diskConfig", "image", "links", "metadata", "name",
 	"progress", "status", "tenant_id", "user_id", "locked", "description", "tags", "trusted_image_certificates", "server_groups", "locked_reason"}
 
 func shortUpdate(r *httpapi.Request, o map[string]any) {
-	if r.Route.Name != "servers.update" {
+	keys := updateKeys
+	switch r.Route.Name {
+	case "servers.update":
+	case "servers.action.rebuild":
+		keys = append(slices.Clone(keys), "adminPass")
+		if r.Version.AtLeast(v(54)) {
+			keys = append(keys, "key_name")
+		}
+		if r.Version.AtLeast(v(57)) {
+			keys = append(keys, "user_data")
+		}
+	default:
 		return
 	}
 	for k := range o {
-		if !slices.Contains(updateKeys, k) {
+		if !slices.Contains(keys, k) {
 			delete(o, k)
 		}
 	}

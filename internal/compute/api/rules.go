@@ -57,6 +57,7 @@ var Rules = policy.Rules{
 	"os_compute_api:os-shelve:shelve":                      members,
 	"os_compute_api:os-shelve:shelve_offload":              admins,
 	"os_compute_api:os-shelve:unshelve":                    members,
+	"os_compute_api:os-shelve:unshelve_to_host":            admins,
 	"os_compute_api:os-server-diagnostics":                 admins,
 	"os_compute_api:os-server-password:show":               readers,
 	"os_compute_api:os-server-password:clear":              members,

@@ -53,6 +53,7 @@ type Deps struct {
 	Networks Networks
 	Images   Images
 	Quotas   Quotas
+	ImageURL string                                 // of the image service, for Location headers; "": links to the proxy
 	Fsck     func(ctx context.Context) (any, error) // nil: the call answers 501
 }
 
@@ -101,7 +102,7 @@ func New(svc *compute.Service, d Deps) (*httpapi.Service, error) {
 func (f *face) routes() []httpapi.Route {
 	var out []httpapi.Route
 	for _, part := range [][]httpapi.Route{f.versionRoutes(), f.extensionRoutes(), f.flavorRoutes(), f.keypairRoutes(), f.quotaRoutes(), f.hostRoutes(), f.hypervisorRoutes(),
-		f.serverRoutes(), f.actionRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
+		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
 		f.networkRoutes(), f.fsckRoutes(), f.absentRoutes()} {
 		out = append(out, part...)
 	}

@@ -23,6 +23,9 @@ type Deps struct {
 	Networks compute.Networks
 	Volumes  compute.Volumes
 	Quotas   compute.Quotas
+	Images   compute.Images
+	// UploadURL is where a host sends the bytes of an image that is made of a server, if it cannot see the image store. Nil: nowhere.
+	UploadURL func(serverID, imageID string) string
 }
 
 // Conductor implements compute.Conductor. Its definitions do not change after New.
@@ -35,6 +38,7 @@ type Conductor struct {
 	detachVol *workflow.Definition[deviceState]
 	attachNIC *workflow.Definition[deviceState]
 	detachNIC *workflow.Definition[deviceState]
+	acts      map[string]*workflow.Definition[actState]
 	fresh     freshSpecs
 }
 
@@ -54,6 +58,7 @@ func New(d Deps) *Conductor {
 	for _, def := range []*workflow.Definition[deviceState]{c.attachVol, c.detachVol, c.attachNIC, c.detachNIC} {
 		workflow.Register(d.Engine, def)
 	}
+	c.acts = c.declareActs()
 	return c
 }
 

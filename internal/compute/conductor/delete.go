@@ -49,9 +49,13 @@ func (c *Conductor) releaseServer(ctx context.Context, tx *db.Tx, r *workflow.Ru
 	if err != nil {
 		return err
 	}
-	f := s.Flavor.V
-	if err := c.Quotas.Release(ctx, tx, s.ProjectID, map[string]int64{"instances": 1, "cores": int64(f.VCPUs), "ram": int64(f.RAMMiB)}); err != nil {
+	if err := c.Quotas.Release(ctx, tx, s.ProjectID, s.Charge()); err != nil {
 		return err
+	}
+	if shelf := s.Shelf.V; shelf != nil && shelf.ImageID != "" {
+		if err := c.Images.DeleteIn(ctx, tx, shelf.ImageID); err != nil {
+			return err
+		}
 	}
 	if err := compute.ReleaseClaim(ctx, tx, c.Hosts, s); err != nil {
 		return err

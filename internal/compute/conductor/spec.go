@@ -102,7 +102,8 @@ func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.Block
 		ConfigDrive: s.ConfigDrive || props["img_config_drive"] == "mandatory",
 		Metadata: hostapi.GuestMetadata{AvailabilityZone: s.Zone, UserData: userData, Meta: s.Metadata.V, AdminPass: s.AdminPass, Personality: s.Personality.V,
 			LaunchIndex: s.LaunchIndex, ReservationID: s.ReservationID, InstanceType: f.Name, ImageID: s.ImageID, LaunchedAt: s.Launched.Time, SecurityGroups: s.SecurityGroups.V},
-		Machine: hostapi.MachineOptions{DiskBus: props["hw_disk_bus"], VIFModel: props["hw_vif_model"], Firmware: props["hw_firmware_type"], CmdlineExtra: props["os_command_line"]}}
+		Machine: hostapi.MachineOptions{DiskBus: props["hw_disk_bus"], VIFModel: props["hw_vif_model"], Firmware: props["hw_firmware_type"], CmdlineExtra: props["os_command_line"],
+			GuestAgent: compute.YesWord(props["hw_qemu_guest_agent"])}}
 	if !s.VolumeBooted() {
 		out.Image = s.Image.V.Spec
 	}
