@@ -32,7 +32,7 @@ func Agent(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Log
 		return err
 	}
 	l.onStop("bus", b.Close)
-	if err := startHost(ctx, cfg, st, b, busImages{b}, log, l); err != nil {
+	if err := startHost(ctx, cfg, st, b, newBusImages(b, secure), log, l); err != nil {
 		return err
 	}
 	select { // guests are looked after meanwhile; but who reads "ready" may count on the cloud knowing this host

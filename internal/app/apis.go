@@ -89,7 +89,7 @@ func (c *controller) apis() ([]face, error) {
 		return nil, err
 	}
 	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: volRules, Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
-	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas,
+	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas, ImageURL: c.cfg.URL(config.PortImage, ""),
 		Fsck: func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
 	if err != nil {
 		return nil, err
@@ -108,6 +108,9 @@ func (c *controller) apis() ([]face, error) {
 		h, err := s.svc.Compile()
 		if err != nil {
 			return nil, err
+		}
+		if s.port == config.PortImage {
+			h = withUploads(h, c.compute, c.log)
 		}
 		out = append(out, face{s.svc.Name, s.port, h})
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"nephos/internal/compute"
@@ -168,7 +169,10 @@ func imageChunk(ctx context.Context, img *image.Service, data []byte) (any, erro
 }
 
 // busImages brings image bytes to an agent that cannot see the store (imagecache.Source).
-type busImages struct{ bus Bus }
+type busImages struct {
+	bus  Bus
+	http *http.Client
+}
 
 // Fetch implements imagecache.Source.
 func (s busImages) Fetch(ctx context.Context, imageID string, w io.Writer) error {

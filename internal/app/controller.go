@@ -94,9 +94,10 @@ func (c *controller) build(external netip.Prefix) error {
 		Aggregates: compute.Aggregates, Seen: c.hostSeen, Chance: c.chance})
 	c.volumes = volume.New(volume.Deps{DB: c.db, Log: c.log.With("room", "volume"), Engine: c.engine, Client: c.hosts, Hosts: storageHosts{c.registry}, Images: c.images, Quotas: c.quotas})
 	cond := conductor.New(conductor.Deps{DB: c.db, Log: c.log.With("room", "conductor"), Engine: c.engine, Hosts: c.registry, Client: c.hosts, Networks: c.networks,
-		Volumes: c.volumes, Quotas: c.quotas})
+		Volumes: c.volumes, Quotas: c.quotas, Images: c.images, UploadURL: uploadURL(c.cfg.URL(config.PortImage, ""))})
 	c.compute = compute.New(compute.Deps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Hosts: c.registry, Conductor: cond, Client: c.hosts, Networks: c.networks,
-		Images: c.images, Volumes: c.volumes, Quotas: c.quotas, Engine: c.engine})
+		Images: c.images, Volumes: c.volumes, Quotas: c.quotas, Engine: c.engine,
+		ReclaimAfter: time.Duration(q.ReclaimSeconds) * time.Second, ShelvedOffload: time.Duration(q.ShelvedOffloadSeconds) * time.Second})
 	return nil
 }
 
@@ -160,6 +161,7 @@ func (c *controller) start(l *lifecycle) error {
 	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
 	l.run("workflow engine", c.engine.Run)
 	l.run("image collector", c.images.Run)
+	l.run("deleted servers", c.compute.RunReclaim)
 	return nil
 }
 

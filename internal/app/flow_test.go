@@ -51,7 +51,7 @@ func newCloud(t testing.TB, dbURL, stateDir string, hosts int) *cloud {
 	c.closeWith(l)
 	require.NoError(t, c.bootstrap(ctx, "secret"))
 	require.NoError(t, c.start(l))
-	require.NoError(t, startHost(ctx, &cfg, nil, b, nil, log, l))
+	require.NoError(t, startHost(ctx, &cfg, nil, b, localImages{c.images}, log, l))
 	require.NoError(t, c.awaitHosts(ctx))
 	project, err := c.adminProject(ctx)
 	require.NoError(t, err)

@@ -29,10 +29,16 @@ import (
 // Version is stamped by the build.
 var Version = "dev"
 
+// hostImages is a host's way to the image room, both ways.
+type hostImages interface {
+	imagecache.Source
+	agent.ImageSink
+}
+
 // startHost makes the compute host of this process (or its simulated hosts) and runs the agents.
-func startHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+func startHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src hostImages, log *slog.Logger, l *lifecycle) error {
 	if cfg.Driver == "fake" {
-		return startFakeHosts(ctx, cfg, b, log, l)
+		return startFakeHosts(ctx, cfg, b, src, log, l)
 	}
 	return startRealHost(ctx, cfg, st, b, src, log.With("room", "host"), l)
 }
@@ -49,7 +55,7 @@ func hostName(cfg *config.Config) string {
 	return name
 }
 
-func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src imagecache.Source, log *slog.Logger, l *lifecycle) error {
+func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src hostImages, log *slog.Logger, l *lifecycle) error {
 	drv, err := qemu.New(qemu.Config{Instances: cfg.Path("instances"), Cache: cfg.Path("accelerator.json"), Accel: cfg.Accel, Log: log})
 	if err != nil {
 		return fmt.Errorf("hypervisor: %w", err)
@@ -92,7 +98,7 @@ func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, sr
 	if err != nil {
 		return err
 	}
-	a = agent.New(agent.Config{Info: hi, StateDir: cfg.StateDir, Bus: b, Driver: drv, Plane: plane, Disks: &agent.Files{Cache: cache, Store: store},
+	a = agent.New(agent.Config{Info: hi, StateDir: cfg.StateDir, Bus: b, Driver: drv, Plane: plane, Disks: &agent.Files{Cache: cache, Store: store}, Sink: src,
 		Parallel: max(2, runtime.NumCPU()), Log: log})
 	if err := a.Open(ctx); err != nil {
 		return err
@@ -139,7 +145,7 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
 }
 
-func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, log *slog.Logger, l *lifecycle) error {
+func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.ImageSink, log *slog.Logger, l *lifecycle) error {
 	if cfg.FakeHosts == 0 {
 		return nil
 	}
@@ -158,7 +164,7 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, log *slog.Lo
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
 			Address: cfg.Listen, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
-		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Simulated: records, Log: log.With("host", name)})
+		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Sink: sink, Simulated: records, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
 		}

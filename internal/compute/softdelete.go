@@ -65,6 +65,7 @@ const reclaimEvery = 10 * time.Second
 // RunReclaim deletes, until ctx ends, what was deleted for later and not restored in time. Several controllers may do it: the delete's own transaction decides.
 func (s *Service) RunReclaim(ctx context.Context) error {
 	if s.ReclaimAfter <= 0 {
+		<-ctx.Done()
 		return nil
 	}
 	tick := s.Clock.NewTicker(min(reclaimEvery, s.ReclaimAfter))

@@ -93,6 +93,9 @@ type Compute struct {
 	DiskRatio       float64 `yaml:"disk_allocation_ratio"`
 	ReservedRAMMiB  int     `yaml:"reserved_host_memory_mib"`
 	ReservedDiskGiB int     `yaml:"reserved_host_disk_gib"`
+
+	ReclaimSeconds        int `yaml:"reclaim_instance_interval"` // a deleted server can be restored for so long; 0: a delete is final
+	ShelvedOffloadSeconds int `yaml:"shelved_offload_time"`      // negative: a shelved server stays on its host until shelveOffload; else it leaves at once
 }
 
 // Network settings of the first start and of the data plane.

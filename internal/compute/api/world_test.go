@@ -144,7 +144,7 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	w.networks = network.New(network.Deps{DB: d, Quotas: w.quotas, Log: log, Clock: clock, Config: network.Config{External: netip.MustParsePrefix("198.51.100.0/24"), Private: netip.MustParsePrefix("10.0.0.0/16"), AckWait: time.Millisecond}})
 	w.hosts = compute.NewHosts(compute.HostsDeps{DB: d, Clock: clock, Log: log, Ratios: compute.Ratios{VCPU: 16, RAM: 1.5, Disk: 1}, Scheduler: scheduler.Config{}, Aggregates: compute.Aggregates})
 	w.volumes = volume.New(volume.Deps{DB: d, Log: log, Engine: engine, Client: w.client, Hosts: storage{w.hosts}, Images: w.images, Quotas: w.quotas})
-	cond := conductor.New(conductor.Deps{DB: d, Log: log, Engine: engine, Hosts: w.hosts, Client: w.client, Networks: w.networks, Volumes: w.volumes, Quotas: w.quotas})
+	cond := conductor.New(conductor.Deps{DB: d, Log: log, Engine: engine, Hosts: w.hosts, Client: w.client, Networks: w.networks, Volumes: w.volumes, Quotas: w.quotas, Images: w.images})
 	w.svc = compute.New(compute.Deps{DB: d, Clock: clock, Log: log, Hosts: w.hosts, Conductor: cond, Client: w.client, Networks: w.networks, Images: w.images, Volumes: w.volumes, Quotas: w.quotas, Engine: engine})
 	s, err := api.New(w.svc, api.Deps{Auth: everybody(), AuthURI: "http://identity/v3", Log: log, Networks: w.networks, Images: w.images, Quotas: w.quotas})
 	require.NoError(t, err)
