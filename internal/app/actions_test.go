@@ -318,7 +318,7 @@ func TestUploadFromAnotherHost(t *testing.T) {
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	sum := sha512.Sum512(b)
-	require.Equal(t, hex.EncodeToString(sum[:]), got.SHA512)
+	require.Equal(t, hex.EncodeToString(sum[:]), got.HashValue)
 	require.NoError(t, x.db.Write(ctx, func(tx *db.Tx) error {
 		s, err := compute.GetServer(ctx, tx, id)
 		if err != nil {

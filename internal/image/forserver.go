@@ -131,7 +131,7 @@ func (s *dirStore) Link(_ context.Context, id, upload, path string) (bool, error
 		return false, errors.Join(err, remove(to))
 	}
 	defer f.Close()
-	if err := errors.Join(f.Chown(os.Geteuid(), os.Getegid()), f.Chmod(0o444), f.Sync()); err != nil {
+	if err := errors.Join(f.Chown(os.Geteuid(), os.Getegid()), f.Chmod(0o400), f.Sync()); err != nil {
 		return false, errors.Join(err, remove(to))
 	}
 	return true, s.syncDir()
