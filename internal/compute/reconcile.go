@@ -1,0 +1,145 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"nephos/internal/db"
+	"nephos/internal/hostapi"
+)
+
+// lostAfter is how long a server must have been left alone before a host's silence about it means that the host has lost it: the heartbeat may be
+// older than the server.
+const lostAfter = 2 * downAfter
+
+// placedServer is what reconciliation needs of a server.
+type placedServer struct {
+	ID      string             `db:"id"`
+	Host    string             `db:"host"`
+	Epoch   int64              `db:"epoch"`
+	VMState VMState            `db:"vm_state"`
+	Task    TaskState          `db:"task_state"`
+	Power   hostapi.PowerState `db:"power_state"`
+	Deleted bool               `db:"deleted"`
+}
+
+// seenServer is one of the host's servers by the rows.
+type seenServer struct {
+	placedServer
+	Updated db.Time `db:"updated_at"`
+}
+
+// judgeEvery is how long a host whose heartbeat says nothing new is not held against the rows again: most heartbeats of most hosts say nothing new.
+const judgeEvery = 20 * time.Second
+
+// verdict is when a host was last found to be as the rows say, and by which heartbeat.
+type verdict struct {
+	at   time.Time
+	said uint64 // sayings of the instances it told of
+}
+
+// sayings is the fingerprint of what a heartbeat says of instances. They come in the order of their ids.
+func sayings(all []hostapi.InstanceStatus) uint64 {
+	h := fnv.New64a()
+	for _, i := range all {
+		fmt.Fprintf(h, "%s %d %d %t\n", i.ServerID, i.Epoch, i.Power, i.Busy)
+	}
+	return h.Sum64()
+}
+
+// settled says that the host told the same a moment ago and all was well.
+func (h *Hosts) settled(host string, said uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.verdicts[host]
+	return ok && v.said == said && h.Clock.Now().Sub(v.at) < judgeEvery
+}
+
+// settle notes the outcome of a look at the rows.
+func (h *Hosts) settle(host string, said uint64, well bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if well {
+		h.verdicts[host] = verdict{h.Clock.Now(), said}
+	} else {
+		delete(h.verdicts, host)
+	}
+}
+
+const placedColumns = `id, host, epoch, vm_state, task_state, power_state, deleted`
+
+// reconcile holds what a host has against the rows. An instance whose server is deleted or elsewhere must go, unless the host has seen a newer epoch
+// than the row (then a commit is on its way). An id with no row at all is not ours to judge: it is left and logged.
+func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string]int64, error) {
+	said := sayings(hb.Instances)
+	if h.settled(hb.Host.Name, said) {
+		return nil, nil
+	}
+	have := make(map[string]hostapi.InstanceStatus, len(hb.Instances))
+	for _, i := range hb.Instances {
+		have[i.ServerID] = i
+	}
+	var rows []placedServer
+	err := h.DB.Read(ctx, func(tx *db.Tx) error {
+		rows = nil
+		var here []seenServer
+		if err := tx.Select(ctx, &here, `SELECT `+placedColumns+`, updated_at FROM servers WHERE host = ? AND deleted = FALSE`, hb.Host.Name); err != nil {
+			return err
+		}
+		lost := h.Clock.Now().Add(-lostAfter)
+		ours := make(map[string]bool, len(here))
+		for _, s := range here {
+			ours[s.ID] = true
+			_, has := have[s.ID]
+			if has || s.VMState == Active && s.Task == None && s.Updated.Before(lost) { // should be there, but the host does not have it
+				rows = append(rows, s.placedServer)
+			}
+		}
+		var strange []string
+		for id := range have {
+			if !ours[id] {
+				strange = append(strange, id)
+			}
+		}
+		if len(strange) == 0 {
+			return nil
+		}
+		var others []placedServer
+		err := tx.Select(ctx, &others, `SELECT `+placedColumns+` FROM servers WHERE id IN (?)`, strange)
+		rows = append(rows, others...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	destroy := map[string]int64{}
+	well := true
+	for _, s := range rows {
+		i, there := have[s.ID]
+		delete(have, s.ID)
+		switch {
+		case there && (s.Deleted || s.Host != hb.Host.Name):
+			well = false
+			if i.Epoch <= s.Epoch && !i.Busy {
+				destroy[s.ID] = s.Epoch
+			}
+		case there && (i.Busy || i.Epoch != s.Epoch) || s.Task != None: // the heartbeat is older than what has been asked since
+			well = false
+		case !there:
+			well = false
+			err = errors.Join(err, h.syncPower(ctx, s, hostapi.PowerShutdown))
+		case i.Power != s.Power && i.Power != hostapi.PowerNone:
+			well = false
+			err = errors.Join(err, h.syncPower(ctx, s, i.Power))
+		}
+	}
+	for id := range have {
+		well = false
+		h.Log.Warn("host holds an instance that has no server", "host", hb.Host.Name, "instance", id)
+	}
+	h.settle(hb.Host.Name, said, well && err == nil)
+	return destroy, err
+}
