@@ -20,7 +20,7 @@ epoch=1700000000
 export SOURCE_DATE_EPOCH=$epoch E2FSPROGS_FAKE_TIME=$epoch MTOOLS_SKIP_CHECK=1 TZ=UTC
 
 # The drivers the guest carries; what they depend on comes along. A kernel that has one built in is fine.
-modules="virtio_pci virtio_blk virtio_net virtio_scsi virtio-rng virtio_balloon
+modules="virtio_pci virtio_blk virtio_net virtio_scsi virtio-rng virtio_balloon virtio_console
 ata_piix ahci e1000 e1000e sd_mod sr_mod isofs vfat nls_cp437 nls_ascii nls_utf8 nls_iso8859-1 button evdev"
 # Drivers that some Debian kernels lack (the cloud kernel has no emulated NICs and no AHCI).
 optional=" ahci e1000 e1000e nls_cp437 nls_ascii nls_utf8 nls_iso8859-1 "
@@ -41,6 +41,7 @@ check_packages() {
 	need_tool busybox busybox-static
 	need_tool dropbear dropbear-bin
 	need_tool dropbearkey dropbear-bin
+	need_tool qemu-ga qemu-guest-agent
 	need_tool mke2fs e2fsprogs
 	need_tool debugfs e2fsprogs
 	need_tool resize2fs e2fsprogs
@@ -137,10 +138,11 @@ build_root() {
 	mkdir -p "$tree"/{dev,proc,sys,run,tmp,mnt,root,home/nephos,var/lib/nephos,var/log,etc,usr/bin,usr/sbin}
 	cp -R "$here/rootfs/." "$tree/"
 	chmod -R u=rwX,go=rX "$tree"
-	find "$tree/usr/lib/nephos" "$tree/etc/acpi" -type f -exec chmod 755 {} +
+	find "$tree/usr/lib/nephos" "$tree/usr/sbin" "$tree/etc/acpi" -type f -exec chmod 755 {} +
 	install_busybox "$tree"
 	copy_modules "$tree"
 	install_program "$tree" dropbear usr/sbin
+	install_program "$tree" qemu-ga usr/sbin
 	install_program "$tree" dropbearkey usr/bin
 	install_program "$tree" resize2fs sbin
 	chmod 700 "$tree/root" "$tree/home/nephos"

@@ -115,7 +115,7 @@ func (c *controller) firstImage(ctx context.Context, say func(string, ...any)) e
 		return err
 	}
 	img, err := c.images.Ensure(ctx, image.CreateParams{ID: demoImage, Name: "nephos-guest", Owner: admin, Visibility: image.Public, DiskFormat: "qcow2", ContainerFormat: "bare",
-		Properties: map[string]string{"os_distro": "nephos-guest", "hw_rng_model": "virtio"}}, func() (io.ReadCloser, error) { return os.Open(path) })
+		Properties: map[string]string{"os_distro": "nephos-guest", "hw_rng_model": "virtio", "hw_qemu_guest_agent": "yes"}}, func() (io.ReadCloser, error) { return os.Open(path) })
 	switch {
 	case fault.IsNotFound(err):
 		return nil
