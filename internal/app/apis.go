@@ -13,6 +13,7 @@ import (
 	"nephos/internal/httpapi"
 	identityapi "nephos/internal/identity/api"
 	imageapi "nephos/internal/image/api"
+	"nephos/internal/image/metadef"
 	networkapi "nephos/internal/network/api"
 	placementapi "nephos/internal/placement/api"
 	"nephos/internal/policy"
@@ -74,7 +75,7 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := imageapi.New(c.images, imageapi.Deps{Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log, ShowLocations: c.cfg.Image.ShowLocations,
+	img, err := imageapi.New(c.images, imageapi.Deps{Metadefs: metadef.New(c.db), Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log, ShowLocations: c.cfg.Image.ShowLocations,
 		ShowDirectURL: c.cfg.Image.ShowDirectURL, Protections: imageProtections(c.cfg.Image.Protections)})
 	if err != nil {
 		return nil, err

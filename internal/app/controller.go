@@ -17,6 +17,7 @@ import (
 	"nephos/internal/db"
 	"nephos/internal/identity"
 	"nephos/internal/image"
+	"nephos/internal/image/metadef"
 	"nephos/internal/network"
 	"nephos/internal/placement"
 	"nephos/internal/quota"
@@ -26,7 +27,7 @@ import (
 
 // rooms are all tables, in the order in which they may refer to each other.
 func rooms() []db.Migrations {
-	return []db.Migrations{workflow.Migrations(), identity.Migrations(), quota.Migrations(), image.Migrations(), network.Migrations(), volume.Migrations(),
+	return []db.Migrations{workflow.Migrations(), identity.Migrations(), quota.Migrations(), image.Migrations(), metadef.Migrations(), network.Migrations(), volume.Migrations(),
 		placement.Migrations(), compute.Migrations()}
 }
 
@@ -133,6 +134,9 @@ func (c *controller) bootstrap(ctx context.Context, password string) error {
 	}
 	if err := c.networks.Bootstrap(ctx, admin); err != nil {
 		return fmt.Errorf("first networks: %w", err)
+	}
+	if err := metadef.New(c.db).EnsureStandard(ctx, admin); err != nil {
+		return fmt.Errorf("metadata definitions: %w", err)
 	}
 	if _, err := c.images.Recover(ctx); err != nil {
 		return fmt.Errorf("images: %w", err)

@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"quota":             {"fault", "db"},
 	"placement":         {"fault", "db", "policy"},
 	"image":             {"fault", "db", "policy", "quota", "workflow", "diskformat", "hostapi"},
+	"image/metadef":     {"fault", "db", "policy"},
 	"network":           {"fault", "db", "policy", "quota", "hostapi"},
 	"volume":            {"fault", "db", "policy", "quota", "hostapi", "workflow", "image"},
 	"compute":           {"fault", "db", "policy", "quota", "hostapi", "workflow", "image", "network", "volume", "placement", "scheduler"},
@@ -37,7 +38,7 @@ var rooms = map[string][]string{
 
 	// Their faces.
 	"identity/api":  {"fault", "db", "policy", "httpapi", "identity"},
-	"image/api":     {"fault", "db", "policy", "httpapi", "quota", "image"},
+	"image/api":     {"fault", "db", "policy", "httpapi", "quota", "image", "image/metadef"},
 	"network/api":   {"fault", "db", "policy", "httpapi", "quota", "network"},
 	"volume/api":    {"fault", "db", "policy", "httpapi", "quota", "volume"},
 	"placement/api": {"fault", "db", "policy", "httpapi", "placement"},

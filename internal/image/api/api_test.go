@@ -24,6 +24,7 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/image"
 	"nephos/internal/image/api"
+	"nephos/internal/image/metadef"
 	"nephos/internal/policy"
 	"nephos/internal/workflow"
 )
@@ -58,7 +59,7 @@ type cloud struct {
 
 func each(t *testing.T, fn func(t *testing.T, c cloud)) {
 	t.Helper()
-	dbtest.Each(t, []db.Migrations{workflow.Migrations(), image.Migrations()}, func(t *testing.T, d *db.DB) { fn(t, start(t, d)) })
+	dbtest.Each(t, []db.Migrations{workflow.Migrations(), image.Migrations(), metadef.Migrations()}, func(t *testing.T, d *db.DB) { fn(t, start(t, d)) })
 }
 
 func start(t testing.TB, d *db.DB, edits ...func(*image.Config, *api.Deps)) cloud {
@@ -71,7 +72,7 @@ func start(t testing.TB, d *db.DB, edits ...func(*image.Config, *api.Deps)) clou
 	require.NoError(t, err)
 	engine := workflow.New(workflow.Options{DB: d, Clock: clockwork.NewRealClock(), Log: quiet})
 	cfg := image.Config{DB: d, Node: "n", Log: quiet, Engine: engine, Region: "RegionOne", CacheDir: t.TempDir(), Stores: []image.NamedStore{{ID: "file", Type: "file", Store: store, Description: "first"}, {ID: "archive", Type: "file", Store: archive}}}
-	deps := api.Deps{Auth: people, AuthURI: "http://k/v3", Log: quiet}
+	deps := api.Deps{Metadefs: metadef.New(d), Auth: people, AuthURI: "http://k/v3", Log: quiet}
 	for _, e := range edits {
 		e(&cfg, &deps)
 	}
@@ -142,7 +143,7 @@ func (c cloud) names(t testing.TB, who, query string) []string {
 
 func TestVersions(t *testing.T) {
 	t.Parallel()
-	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations()))
+	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations(), metadef.Migrations()))
 	for path, status := range map[string]int{"/": 300, "/versions": 200, "/v2": 300, "/v2/": 300} {
 		a := c.do(t, "", "GET", path, "", "")
 		require.Equal(t, status, a.status, path)
@@ -225,7 +226,7 @@ func TestImageLifeOutsideIn(t *testing.T) {
 
 func TestCreateRefusals(t *testing.T) {
 	t.Parallel()
-	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations()))
+	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations(), metadef.Migrations()))
 	many := map[string]any{}
 	for k := range 129 {
 		many[fmt.Sprint("k", k)] = ""

@@ -15,6 +15,7 @@ import (
 
 	"nephos/internal/db/dbtest"
 	"nephos/internal/image"
+	"nephos/internal/image/metadef"
 	"nephos/internal/workflow"
 )
 
@@ -22,7 +23,7 @@ import (
 func TestGophercloud(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations()))
+	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations(), metadef.Migrations()))
 	p := &gophercloud.ProviderClient{TokenID: "alice"}
 	client := &gophercloud.ServiceClient{ProviderClient: p, Endpoint: c.url + "/", ResourceBase: c.url + "/v2/"}
 	img, err := images.Create(ctx, client, images.CreateOpts{Name: "g", DiskFormat: "raw", ContainerFormat: "bare", Tags: []string{"t"}, Properties: map[string]string{"hw_disk_bus": "virtio"}}).Extract()

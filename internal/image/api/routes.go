@@ -6,6 +6,7 @@ import (
 
 	"nephos/internal/httpapi"
 	"nephos/internal/image"
+	"nephos/internal/image/metadef"
 	"nephos/internal/policy"
 )
 
@@ -15,6 +16,8 @@ type Deps struct {
 	AuthURI string
 	Policy  *policy.Enforcer // with Rules in it
 	Log     *slog.Logger
+
+	Metadefs *metadef.Service
 
 	ShowLocations bool             // Glance's show_multiple_locations: images show and take locations
 	ShowDirectURL bool             // Glance's show_image_direct_url
@@ -51,10 +54,14 @@ var Rules = policy.Rules{
 	"cache_image":           "rule:admin",
 	"cache_list":            "rule:admin",
 	"cache_delete":          "rule:admin",
+
+	"metadef_read":  "rule:admin or role:reader",
+	"metadef_admin": "rule:admin",
 }
 
 type server struct {
 	svc           *image.Service
+	defs          *metadef.Service
 	protect       protections
 	showLocations bool
 	showDirectURL bool
@@ -66,7 +73,7 @@ func New(svc *image.Service, d Deps) (*httpapi.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{svc: svc, protect: protect, showLocations: d.ShowLocations, showDirectURL: d.ShowDirectURL}
+	s := &server{svc: svc, defs: d.Metadefs, protect: protect, showLocations: d.ShowLocations, showDirectURL: d.ShowDirectURL}
 	log := d.Log
 	if log == nil {
 		log = slog.Default()
@@ -80,7 +87,7 @@ func New(svc *image.Service, d Deps) (*httpapi.Service, error) {
 
 func (s *server) routes() []httpapi.Route {
 	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
-	return []httpapi.Route{
+	return append([]httpapi.Route{
 		{Method: get, Path: "/", Name: "versions.v2", Public: true, Status: http.StatusMultipleChoices, Handler: s.versionList},
 
 		{Method: post, Path: "/images", Name: "images.create", Rule: "add_image", Status: http.StatusCreated, Handler: s.create},
@@ -126,7 +133,7 @@ func (s *server) routes() []httpapi.Route {
 		{Method: get, Path: "/cache/nodes/{id}", Name: "cache.nodes", Rule: "cache_list", Handler: s.cacheNodes},
 
 		{Method: get, Path: "/schemas/{name}", Name: "schemas.show", Handler: s.schema},
-	}
+	}, s.metadefRoutes()...)
 }
 
 // target is what a rule is checked against.
