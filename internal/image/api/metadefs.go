@@ -337,6 +337,9 @@ func metadefSchema(r *httpapi.Request) (any, error) {
 	if name == "properties" {
 		member = object{"type": "object", "additionalProperties": item}
 	}
+	if name == "resource_types" {
+		name = list[1]
+	}
 	return object{"name": name, "properties": object{list[1]: member, "first": object{"type": "string"}, "next": object{"type": "string"}, "schema": object{"type": "string"}},
 		"links": []object{{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}, {"rel": "describedby", "href": "{schema}"}}}, nil
 }
