@@ -75,17 +75,20 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 	return reply, err
 }
 
-// syncPower follows what a guest did by itself (Nova's power sync): a guest that is off while its server is ACTIVE makes it stopped. The condition in
-// the UPDATE lets any act that began meanwhile win.
+// syncPower follows what a guest did by itself (Nova's power sync): a guest that is off while its server is ACTIVE or PAUSED makes it stopped. A guest that runs while its
+// server is stopped (the stop was given up because its host did not answer, or the host came back with old state) makes it ACTIVE: Nova stops it, here the server shows
+// what is so, and its owner decides. The condition in the UPDATE lets any act that began meanwhile win.
 func (h *Hosts) syncPower(ctx context.Context, s placedServer, power hostapi.PowerState) error {
 	to := s.VMState
 	switch {
-	case s.VMState == Active && (power == hostapi.PowerShutdown || power == hostapi.PowerCrashed):
+	case (s.VMState == Active || s.VMState == Paused) && (power == hostapi.PowerShutdown || power == hostapi.PowerCrashed):
 		to = Stopped
 	case s.VMState == Active && power == hostapi.PowerPaused:
 		to = Paused
-	case s.VMState == Paused && power == hostapi.PowerRunning:
+	case (s.VMState == Paused || s.VMState == Stopped) && power == hostapi.PowerRunning:
 		to = Active
+	case s.VMState == Stopped && power == hostapi.PowerPaused:
+		to = Paused
 	case s.VMState == Suspended:
 		return nil
 	}

@@ -24,12 +24,7 @@ type placedServer struct {
 	Task    TaskState          `db:"task_state"`
 	Power   hostapi.PowerState `db:"power_state"`
 	Deleted bool               `db:"deleted"`
-}
-
-// seenServer is one of the host's servers by the rows.
-type seenServer struct {
-	placedServer
-	Updated db.Time `db:"updated_at"`
+	Updated db.Time            `db:"updated_at"`
 }
 
 // judgeEvery is how long a host whose heartbeat says nothing new is not held against the rows again: most heartbeats of most hosts say nothing new.
@@ -69,7 +64,7 @@ func (h *Hosts) settle(host string, said uint64, well bool) {
 	}
 }
 
-const placedColumns = `id, host, epoch, vm_state, task_state, power_state, deleted`
+const placedColumns = `id, host, epoch, vm_state, task_state, power_state, deleted, updated_at`
 
 // reconcile holds what a host has against the rows. An instance whose server is deleted or elsewhere must go, unless the host has seen a newer epoch
 // than the row (then a commit is on its way). An id with no row at all is not ours to judge: it is left and logged.
@@ -82,20 +77,20 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 	for _, i := range hb.Instances {
 		have[i.ServerID] = i
 	}
+	lost := h.Clock.Now().Add(-lostAfter)
 	var rows []placedServer
 	err := h.DB.Read(ctx, func(tx *db.Tx) error {
 		rows = nil
-		var here []seenServer
-		if err := tx.Select(ctx, &here, `SELECT `+placedColumns+`, updated_at FROM servers WHERE host = ? AND deleted = FALSE`, hb.Host.Name); err != nil {
+		var here []placedServer
+		if err := tx.Select(ctx, &here, `SELECT `+placedColumns+` FROM servers WHERE host = ? AND deleted = FALSE`, hb.Host.Name); err != nil {
 			return err
 		}
-		lost := h.Clock.Now().Add(-lostAfter)
 		ours := make(map[string]bool, len(here))
 		for _, s := range here {
 			ours[s.ID] = true
 			_, has := have[s.ID]
-			if has || s.VMState == Active && s.Task == None && s.Updated.Before(lost) { // should be there, but the host does not have it
-				rows = append(rows, s.placedServer)
+			if has || (s.VMState == Active || s.VMState == Paused) && s.Task == None && s.Updated.Before(lost) { // should be there, but the host does not have it
+				rows = append(rows, s)
 			}
 		}
 		var strange []string
@@ -126,7 +121,11 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 			if i.Epoch <= s.Epoch && !i.Busy {
 				destroy[s.ID] = s.Epoch
 			}
-		case there && (i.Busy || i.Epoch != s.Epoch) || s.Task != None: // the heartbeat is older than what has been asked since
+		case there && (i.Busy || i.Epoch > s.Epoch) || s.Task != None:
+			well = false
+		case there && i.Epoch < s.Epoch && !s.Updated.Before(lost):
+			// The heartbeat is older than what has been asked since. When the row has been left alone for long, it is the command that never came to the host, or a
+			// host that has come back without its memory of it: then what the host says of the guest counts.
 			well = false
 		case !there:
 			well = false

@@ -43,7 +43,7 @@ func (p *Publisher) readMembers(ctx context.Context, tx *db.Tx, at int64, groupI
 	out := make(map[string]membership, len(groupIDs))
 	var missing []string
 	p.mu.Lock()
-	alone := p.running && p.s.db.Dialect == db.SQLite
+	alone := p.running && !p.s.db.Shared()
 	for _, g := range groupIDs {
 		if m, ok := p.members[g]; ok && (alone || now.Sub(m.read) < p.s.cfg.LazyDelay/2) {
 			out[g] = m

@@ -79,7 +79,7 @@ type ticket struct {
 
 func newPublisher(s *Service) *Publisher {
 	p := &Publisher{s: s, sem: semaphore.NewWeighted(pushesAtOnce), wake: make(chan struct{}, 1), hosts: map[string]*hostState{}, groups: map[string]bool{}, members: map[string]membership{}}
-	if p.told = p.members; s.db.Dialect != db.SQLite {
+	if p.told = p.members; s.db.Shared() {
 		p.told = map[string]membership{}
 	}
 	return p
