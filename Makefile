@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 GUEST   := guest/out/nephos-guest.qcow2
 
-.PHONY: help build guest demo demo-down test unit race e2e bench lint install-deps install-deps-demo clean
+.PHONY: help build guest demo demo-down test unit race sim soak e2e bench lint install-deps install-deps-demo clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,6 +30,7 @@ demo-down: ## ends the demo and takes away everything it made
 test: install-deps ## everything: what is missing, lint, unit tests with the race detector, and the real thing from outside
 	@$(MAKE) --no-print-directory lint build guest
 	@$(MAKE) --no-print-directory race
+	@$(MAKE) --no-print-directory sim
 	@$(MAKE) --no-print-directory e2e
 
 unit: ## quick tests; need no root
@@ -40,6 +41,12 @@ race: ## the same with the race detector; as root also namespaces and QEMU
 
 e2e: build guest ## the built binary from outside, with real clients and real guests; needs root
 	@scripts/e2e.sh
+
+sim: ## 200 simulated histories: lost and doubled messages, dying hosts and controllers
+	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 20m -v -seeds 200
+
+soak: ## the long proofs; hours
+	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 12h -v -seeds $${SEEDS:-10000} -first $${FIRST:-1}
 
 bench: build guest ## figures of this machine
 	go run ./test/bench
