@@ -147,7 +147,7 @@ func (f *face) changePassword(r *httpapi.Request) (any, error) {
 	if in.User.New == "" {
 		return nil, fault.Invalid("password", "Invalid input for field 'password': it must not be empty.")
 	}
-	return nil, f.svc.ChangePassword(r.Context(), r.Param("id"), in.User.Old, in.User.New)
+	return nil, f.svc.ChangePassword(r.Context(), r.Param("id"), in.User.Old, in.User.New, clientHost(r))
 }
 
 func (f *face) userProjects(r *httpapi.Request) (any, error) {
