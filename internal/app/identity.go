@@ -53,12 +53,12 @@ func newIdentity(cfg *config.Config, d *db.DB, clock clockwork.Clock, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	return svc, b.Handle(identityMoved, "", func(_ context.Context, data []byte) (any, error) {
+	return svc, b.Listen(identityMoved, func(_ context.Context, data []byte) error {
 		var from origin
 		if json.Unmarshal(data, &from) != nil || from != self {
 			svc.Invalidate()
 		}
-		return nil, nil //nolint:nilnil // nobody waits for an answer
+		return nil
 	})
 }
 

@@ -36,6 +36,7 @@ type Endpoint struct {
 	// LegacyURL is what the v2.0 catalog shows instead. Clients of 2012 take the compute address as it is, expect /v2/<tenant id> in it and
 	// refuse a catalog with two compute endpoints; clients of today look for /v2.1 in the v3 catalog. So one record carries both.
 	LegacyURL string         `db:"legacy_url"`
+	LegacyID  string         `db:"legacy_id"` // the record of v2.0 that this one is a part of; "" = made with v3
 	Enabled   bool           `db:"enabled"`
 	Extra     db.JSON[Extra] `db:"extra"`
 }
@@ -357,6 +358,26 @@ func (s *Service) CreateEndpoint(ctx context.Context, e Endpoint, makeRegion boo
 		return tx.Insert(ctx, "identity_endpoints", e)
 	})
 	return &e, err
+}
+
+// CreateLegacyEndpoint makes what v2.0 sees as one record, all or nothing; a region that is not there is made.
+func (s *Service) CreateLegacyEndpoint(ctx context.Context, parts []Endpoint) (id string, made []Endpoint, err error) {
+	id = newID()
+	err = s.write(ctx, func(tx *db.Tx) error {
+		made = nil
+		for _, e := range parts {
+			e.ID, e.LegacyID = newID(), id
+			if err := checkEndpoint(ctx, tx, e, true); err != nil {
+				return err
+			}
+			if err := tx.Insert(ctx, "identity_endpoints", e); err != nil {
+				return err
+			}
+			made = append(made, e)
+		}
+		return nil
+	})
+	return id, made, err
 }
 
 func checkEndpoint(ctx context.Context, tx *db.Tx, e Endpoint, makeRegion bool) error {

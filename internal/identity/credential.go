@@ -135,7 +135,8 @@ func (s *Service) Credentials(ctx context.Context, f CredentialFilter) ([]Creden
 	return out, err
 }
 
-// UpdateCredential changes one by edit, which must not change the id. An ec2 access key stays what it is: the id comes from it.
+// UpdateCredential changes one by edit, which must not change the id. Of type ec2 the id stays that of the first access key (Keystone), and a key
+// pair is found by its id: with another access key it signs nothing any more.
 func (s *Service) UpdateCredential(ctx context.Context, id string, edit func(*Credential) error) (*Credential, error) {
 	var c *Credential
 	s.vault.refresh(ctx, CacheAge) // not within the transaction
@@ -154,12 +155,11 @@ func (s *Service) UpdateCredential(ctx context.Context, id string, edit func(*Cr
 			return err
 		}
 		if c.Type == typeEC2 {
-			b, err := readEC2(c.Blob)
-			if err != nil {
+			if _, err := readEC2(c.Blob); err != nil {
 				return err
 			}
-			if before.Type != typeEC2 || ec2ID(b.Access) != id {
-				return fault.Invalid("blob", "The access key of EC2 credential %s cannot be changed: make another credential.", id)
+			if c.ProjectID == "" {
+				return fault.Invalid("project_id", "project_id is required for EC2 credentials.")
 			}
 		}
 		if c.UserID != before.UserID {

@@ -84,7 +84,9 @@ func (s *Service) signedToken(ctx context.Context, access string, fits func(secr
 		if err != nil {
 			return "", nil, err
 		}
-		secret = pair.Secret
+		if known = ec2ID(pair.Access) == c.ID; known {
+			secret = pair.Secret
+		}
 	}
 	if good := fits(secret); !good || !known {
 		return "", nil, unauthorized(errors.New("no such access key, or another signature"))

@@ -2,6 +2,8 @@
 
 -- Times are microseconds; 0 = never or none. password_expires_at is worked out when the password is set, so a changed setting counts from
 -- the next password on (Keystone).
+-- The id under which v2.0 knows the endpoints of a service in a region, which it sees as one record.
+ALTER TABLE identity_endpoints ADD COLUMN legacy_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE identity_users ADD COLUMN created_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE identity_users ADD COLUMN password_set_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE identity_users ADD COLUMN password_expires_at BIGINT NOT NULL DEFAULT 0;
@@ -237,6 +239,7 @@ ALTER TABLE identity_users DROP COLUMN self_service;
 ALTER TABLE identity_users DROP COLUMN password_expires_at;
 ALTER TABLE identity_users DROP COLUMN password_set_at;
 ALTER TABLE identity_users DROP COLUMN created_at;
+ALTER TABLE identity_endpoints DROP COLUMN legacy_id;
 DROP TABLE identity_federation;
 DROP TABLE identity_access_tokens;
 DROP TABLE identity_request_tokens;
