@@ -183,7 +183,7 @@ func TestVersionDocuments(t *testing.T) {
 		}
 		require.Equal(t, 405, c.call(c.admin, "PUT", "/v3/users", m{"user": m{}}).code)
 		require.Equal(t, 404, c.call(c.admin, "GET", "/v3/nothing", nil).code)
-			})
+	})
 }
 
 func TestLogInByScope(t *testing.T) {
