@@ -68,7 +68,8 @@ func (c *Security) checkStrength(password string) error {
 func (s *Service) putPassword(ctx context.Context, tx *db.Tx, u *User, hash string, byUser bool) error {
 	now := db.At(s.clock.Now())
 	if u.Password != "" && s.security.UniquePasswords > 1 {
-		if _, err := tx.Exec(ctx, `INSERT INTO identity_passwords (user_id, set_at, hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, u.ID, u.PasswordSetAt, u.Password); err != nil {
+		if _, err := tx.Exec(ctx, `INSERT INTO identity_passwords (user_id, set_at, hash) VALUES (?, ?, ?)
+				ON CONFLICT (user_id, set_at) DO UPDATE SET hash = excluded.hash`, u.ID, u.PasswordSetAt, u.Password); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM identity_passwords WHERE user_id = ? AND set_at NOT IN

@@ -82,7 +82,7 @@ func (s *Service) checkNewTrust(t *Token, n *NewTrust) error {
 		return err
 	}
 	switch {
-	case t.UserID != n.TrustorUserID && (t.Trust == nil || t.Trust.TrustorID != n.TrustorUserID):
+	case t.UserID != n.TrustorUserID:
 		return fault.Forbidden("You are not authorized to perform the requested action: only the trustor can create a trust.")
 	case n.ProjectID != nil && len(n.RoleRefs) == 0:
 		return fault.Forbidden("At least one role should be specified.")

@@ -166,7 +166,7 @@ func TestTrusts(t *testing.T) {
 
 		// Who sees it.
 		path := "/v3/OS-TRUST/trusts"
-		chain := create(m{"allow_redelegation": true, "impersonation": false})
+		chain := create(m{"allow_redelegation": true})
 		id = chain.str("trust.id")
 		require.EqualValues(t, 3, chain.at("trust.redelegation_count"))
 		for who, code := range map[string]int{tok: 200, bobTok: 200, c.admin: 200, c.login(c.create("user", m{"name": "eve", "password": "pw"}), "pw", nil): 403} {
@@ -179,7 +179,7 @@ func TestTrusts(t *testing.T) {
 
 		// Passed on, and ended together.
 		first := use(bobTok, id)
-		require.Equal(t, bob, first.str("token.user.id"))
+		require.Equal(t, ann, first.str("token.user.id"))
 		cat, _, catTok := c.member("cat", "member")
 		second := c.call(first.head.Get("X-Subject-Token"), "POST", path, m{"trust": m{"trustor_user_id": ann, "trustee_user_id": cat, "project_id": p, "impersonation": false, "roles": []m{{"name": "member"}}, "allow_redelegation": true}})
 		require.Equal(t, 201, second.code, second.text)
@@ -192,7 +192,7 @@ func TestTrusts(t *testing.T) {
 		require.Equal(t, 401, c.call(catIn, "GET", "/v3/auth/catalog", nil).code)
 		require.Equal(t, 404, c.call(tok, "GET", path+"/"+id, nil).code)
 
-		last := use(bobTok, create(nil).str("trust.id")).head.Get("X-Subject-Token")
+		last := use(bobTok, create(m{"impersonation": false}).str("trust.id")).head.Get("X-Subject-Token")
 		require.Equal(t, 200, c.call(last, "GET", "/v3/auth/catalog", nil).code)
 		c.do(200, "PATCH", "/v3/users/"+ann, m{"user": m{"password": "other"}})
 		require.Equal(t, 401, c.call(last, "GET", "/v3/auth/catalog", nil).code, "the trustor's password was changed")
