@@ -43,6 +43,7 @@ type Command struct {
 	Task     *VolumeTask   `json:"task,omitempty"`
 	Rebuild  *RebuildTask  `json:"rebuild,omitempty"`
 	Snapshot *SnapshotTask `json:"snapshot,omitempty"`
+	Move     *MoveTask     `json:"move,omitempty"`
 	Swap     *VolumeSpec   `json:"swap,omitempty"`
 	Password string        `json:"password,omitempty"`
 	Grace    time.Duration `json:"grace,omitempty"` // OpStop, OpRebootSoft: time the guest has to end by itself
@@ -115,9 +116,11 @@ type HostInfo struct {
 	VCPUs         int       `json:"vcpus"`
 	RAMMiB        int       `json:"ram_mib"`
 	DiskGiB       int       `json:"disk_gib"`
-	Address       string    `json:"address"` // for tunnels and consoles
-	Gateway       bool      `json:"gateway"` // may run routers
-	Version       string    `json:"version"` // nephos version of the agent
+	Address       string    `json:"address"`             // for tunnels and consoles
+	Transfer      string    `json:"transfer,omitempty"`  // host:port where other agents fetch a server's disks and send running guests
+	TunnelIP      string    `json:"tunnel_ip,omitempty"` // this host's end of the tunnels that join networks; "" while it has none
+	Gateway       bool      `json:"gateway"`             // may run routers
+	Version       string    `json:"version"`             // nephos version of the agent
 	Started       time.Time `json:"started"`
 }
 

@@ -153,3 +153,26 @@ func UsageOf(ctx context.Context, tx *db.Tx, projectID, userID string) ([]Usage,
 		GROUP BY c.consumer_type, a.class ORDER BY c.consumer_type, a.class`, projectID, userID, userID, projectID, userID, userID)
 	return out, err
 }
+
+// Transfer hands all that one consumer has to another that has nothing; no error when the first has nothing. The inventories do not change.
+func Transfer(ctx context.Context, tx *db.Tx, from string, to Consumer) error {
+	if to.Type == "" {
+		to.Type = "INSTANCE"
+	}
+	n, err := tx.Exec(ctx, `UPDATE consumers SET generation = generation + 1 WHERE id = ?`, from) // holds the row, as Release does
+	if err != nil || n == 0 {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO consumers (id, project_id, user_id, consumer_type, generation) VALUES (?, ?, ?, ?, 1)
+		ON CONFLICT (id) DO UPDATE SET generation = consumers.generation + 1`, to.ID, to.ProjectID, to.UserID, to.Type); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE allocations SET consumer_id = ? WHERE consumer_id = ?`, to.ID, from); err != nil {
+		if db.IsUnique(err) {
+			return fault.Conflict("consumer %s already has allocations", to.ID)
+		}
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM consumers WHERE id = ?`, from)
+	return err
+}

@@ -77,7 +77,7 @@ type Allocation struct {
 }
 
 // Claim takes resources (amounts by class; zero amounts are left out) of one provider for a consumer that has none yet, in the caller's transaction.
-// fault.KindNoCapacity names the class that does not fit; then nothing of tx may be kept.
+// fault.KindNoCapacity names the class that does not fit; then nothing was taken.
 func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resources map[string]int64) error {
 	if c.Type == "" {
 		c.Type = "INSTANCE"
@@ -88,6 +88,7 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 	var q strings.Builder
 	q.WriteString(`INSERT INTO allocations (consumer_id, provider_id, class, used) VALUES `)
 	var args []any
+	var taken []Allocation
 	for class, n := range sorted(resources) {
 		if n == 0 {
 			continue
@@ -97,8 +98,14 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 			return err
 		}
 		if hit == 0 {
+			for _, a := range taken { // the caller may go on with another provider in the same transaction
+				if _, err := tx.Exec(ctx, `UPDATE inventories SET used = used - ? WHERE provider_id = ? AND class = ?`, a.Used, providerID, a.Class); err != nil {
+					return err
+				}
+			}
 			return fault.NoCapacity("provider %s has no room for %d %s", providerID, n, class)
 		}
+		taken = append(taken, Allocation{Class: class, Used: n})
 		if len(args) > 0 {
 			q.WriteString(", ")
 		}

@@ -50,7 +50,7 @@ type check struct {
 func because(why string) func(*Host) string { return func(*Host) string { return why } }
 
 // filters in the order in which a removed host is attributed, unless configuration orders them.
-var filters = [...]filter{forcedFilter, computeFilter, retryFilter, volumeHostFilter, zoneFilter, ramFilter, coreFilter, diskFilter, imagePropertiesFilter, traitsFilter,
+var filters = [...]filter{forcedFilter, computeFilter, retryFilter, sourceFilter, targetFilter, volumeHostFilter, zoneFilter, ramFilter, coreFilter, diskFilter, imagePropertiesFilter, traitsFilter,
 	capabilitiesFilter, aggregateSpecsFilter, aggregateImageFilter, aggregateTenancyFilter, antiAffinityFilter, affinityFilter, sameHostFilter, differentHostFilter,
 	nearFilter, ioOpsFilter, numInstancesFilter}
 

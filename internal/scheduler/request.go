@@ -10,6 +10,8 @@ type Request struct {
 	Forced        string   // only this host, past all filters but those of room and life (Nova's az:host)
 	Tied          string   // only this host, because a disk of the server lies there
 	Exclude       []string // hosts tried already
+	Leave         string   // not this host: the server is to leave it
+	Target        string   // only this host, which an administrator named; unlike with Forced it must pass all filters
 	ImageProps    map[string]string
 	ExtraSpecs    map[string]string
 	Policy        GroupPolicy

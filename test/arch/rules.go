@@ -59,7 +59,8 @@ var rooms = map[string][]string{
 	"host/blockdev":        {"fault", "hostapi", "diskformat"},
 	"host/imagecache":      {"fault", "hostapi", "diskformat"},
 	"host/configdrive":     {"fault", "hostapi", "metadata"},
-	"host/agent": {"fault", "faultpoint", "bus", "hostapi", "metadata", "host/hypervisor", "host/dataplane", "host/blockdev", "host/imagecache",
+	"host/peer":            {"fault"},
+	"host/agent": {"host/peer", "fault", "faultpoint", "bus", "hostapi", "metadata", "host/hypervisor", "host/dataplane", "host/blockdev", "host/imagecache",
 		"host/configdrive", "host/simlog"},
 
 	// The top.

@@ -39,7 +39,7 @@ func (a *Agent) act(ctx context.Context, in *instance, cmd hostapi.Command, st *
 	case hostapi.OpSwapVolume:
 		return true, a.swapVolume(ctx, in, cmd, st)
 	}
-	return false, nil
+	return a.moved(ctx, in, cmd, st)
 }
 
 // swapVolume moves the running guest to another volume; then the spec says so. After a crash in between the command comes again and finds the guest moved.

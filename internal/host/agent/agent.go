@@ -46,6 +46,7 @@ type Disks interface {
 	// disk's size; nil when no process holds the disk. DropSnapshot removes the copy.
 	Snapshot(ctx context.Context, dir, imageID string, live func(diskID, dst string) error) (string, error)
 	DropSnapshot(dir, imageID string) error
+	MovingDisks
 	// Do carries out a storage operation.
 	Do(ctx context.Context, op hostapi.Op, t hostapi.VolumeTask) (hostapi.VolumeSpec, error)
 	// List and Images tell what exists, for the inventory.

@@ -38,6 +38,7 @@ func (a *Agent) build(ctx context.Context, in *instance, cmd hostapi.Command, st
 
 // powerOn brings disks, drive and network into being as the spec says and starts the guest.
 func (a *Agent) powerOn(ctx context.Context, in *instance, st *steps) error {
+	in.mark(func(s *instanceState) { s.Parked = false }) // whoever may start it here has it
 	spec := in.currentSpec()
 	guest, err := a.prepare(ctx, in, spec, st)
 	if err != nil {

@@ -31,6 +31,8 @@ func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
 			return nil, ctx.Err()
 		}
 		return res, nil
+	case hostapi.OpLiveAbort, hostapi.OpLiveForce:
+		return a.interfere(ctx, cmd), nil
 	}
 	res, err := a.command(ctx, cmd)
 	if err == nil && res.Err != "" && stopping(ctx) {
@@ -106,12 +108,12 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 		return nil, a.refuse(cmd, hostapi.ErrStaleEpoch, "the instance was destroyed by a newer command")
 	}
 	switch cmd.Op {
-	case hostapi.OpBuild:
+	case hostapi.OpBuild, hostapi.OpMoveIn, hostapi.OpLiveTarget:
 		in := a.newInstance(cmd.Subject)
 		a.instances[cmd.Subject] = in
 		return in, hostapi.Result{}
 	case hostapi.OpDestroy:
-		a.graves[cmd.Subject] = grave{max(cmd.Epoch, a.graves[cmd.Subject].Epoch), time.Now()}
+		a.graves[cmd.Subject] = grave{cmd.Epoch, time.Now()}
 		return nil, hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	}
 	return nil, a.refuse(cmd, hostapi.ErrAbsent, "the instance is not on this host")
@@ -213,6 +215,11 @@ func points(ctx context.Context, op hostapi.Op) func(step, moment string) error 
 	return func(step, moment string) error { return faultpoint.Hit(ctx, "agent", string(op), step, moment) }
 }
 
+// comes says that an operation brings an instance to a host that had nothing of it.
+func comes(op hostapi.Op) bool {
+	return op == hostapi.OpBuild || op == hostapi.OpMoveIn || op == hostapi.OpLiveTarget
+}
+
 // execute runs the operation. The instance is held.
 func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) hostapi.Result {
 	in.mu.Lock()
@@ -225,7 +232,7 @@ func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) 
 	if gone && cmd.Op != hostapi.OpDestroy {
 		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was destroyed meanwhile")
 	}
-	if cmd.Op != hostapi.OpBuild && cmd.Op != hostapi.OpDestroy && in.currentSpec() == nil {
+	if !comes(cmd.Op) && cmd.Op != hostapi.OpDestroy && in.currentSpec() == nil {
 		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was never built on this host")
 	}
 	st := steps{point: points(ctx, cmd.Op)}
@@ -319,16 +326,6 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	if cmd.Task == nil {
 		return a.failed(cmd, &st, fault.Invalid("task", "a storage operation without a task"))
 	}
-	removes := cmd.Op == hostapi.OpVolumeDelete || cmd.Op == hostapi.OpSnapshotDelete
-	switch {
-	case removes: // before the bytes go: what comes later and is older must not bring them back
-		a.dig(cmd.Subject, cmd.Epoch)
-		a.mu.Lock()
-		a.graves[cmd.Subject] = grave{max(cmd.Epoch, a.graves[cmd.Subject].Epoch), time.Now()}
-		a.mu.Unlock()
-	case a.buried(cmd):
-		return a.refuse(cmd, hostapi.ErrStaleEpoch, "it was deleted by a newer command")
-	}
 	res := hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	err := st.do(string(cmd.Op), func() (string, error) {
 		v, err := a.cfg.Disks.Do(ctx, cmd.Op, *cmd.Task)
@@ -338,8 +335,10 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	if err != nil {
 		return a.failed(cmd, &st, err)
 	}
-	if removes {
-		a.fillIn()
+	if cmd.Op == hostapi.OpVolumeDelete {
+		a.mu.Lock()
+		delete(a.volumes, cmd.Subject)
+		a.mu.Unlock()
 	}
 	res.Steps = st.list
 	return res

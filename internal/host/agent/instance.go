@@ -31,6 +31,8 @@ type instanceState struct {
 	Epoch     int64            `json:"epoch"` // newest seen
 	Built     bool             `json:"built"`
 	Suspended bool             `json:"suspended"`
+	Parked    bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
+	Offer     string           `json:"offer,omitempty"`  // the token by which the other host may ask for it, or send it
 	Results   []hostapi.Result `json:"results"`
 }
 
@@ -49,6 +51,16 @@ func (a *Agent) newInstance(id string) *instance {
 func (in *instance) currentSpec() *hostapi.InstanceSpec {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	return in.spec
+}
+
+// plugged is the spec whose ports the host shall have; nil when there are none.
+func (in *instance) plugged() *hostapi.InstanceSpec {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.state.Parked {
+		return nil
+	}
 	return in.spec
 }
 

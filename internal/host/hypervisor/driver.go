@@ -81,6 +81,8 @@ type Driver interface {
 	AttachNIC(ctx context.Context, id string, n NIC) error
 	DetachNIC(ctx context.Context, id, portID string) error
 
+	Mover
+
 	// Status says how a guest is. A guest the driver does not know has PowerNone and no error.
 	Status(ctx context.Context, id string) (Status, error)
 

@@ -33,6 +33,7 @@ type Driver struct {
 	mu      sync.Mutex // guards what follows and every record; held over the write of a record, never while waiting
 	guests  map[string]*record
 	nextPID int
+	sending map[string]*sending
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)

@@ -33,6 +33,10 @@ const (
 	DetachNIC  Verb = "detach-nic"
 	SwapDisk   Verb = "swap-disk"
 	NMI        Verb = "nmi"
+	Await      Verb = "await"
+	Take       Verb = "take"
+	Arrived    Verb = "arrived"
+	Send       Verb = "send"  // its delay is how long the sending takes
 	Agent      Verb = "agent" // what goes through the guest's agent
 )
 

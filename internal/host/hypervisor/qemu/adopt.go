@@ -116,6 +116,15 @@ func (d *Driver) settle(g *guest) {
 
 // catchUp does what the watcher would have done while there was none.
 func (d *Driver) catchUp(ctx context.Context, g *guest, m *machine) error {
+	if g.rec.Sending != "" {
+		if gone, err := m.sent(ctx); err != nil || gone { // it stands until somebody says whether it has come over there
+			m.paused.Store(true)
+			return err
+		}
+		if err := d.takeBack(ctx, g, m); err != nil {
+			return err
+		}
+	}
 	state, err := m.runState(ctx)
 	if err != nil {
 		return err

@@ -46,8 +46,9 @@ type Driver struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup // keeper and watchers
 
-	mu     sync.Mutex // guards guests
+	mu     sync.Mutex // guards what follows
 	guests map[string]*guest
+	sends  map[string]*sending // by guest: being sent to another host
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)
@@ -74,7 +75,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, cred: cred, boot: bootID(), events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}}
+	d := &Driver{cfg: cfg, cred: cred, boot: bootID(), events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}, sends: map[string]*sending{}}
 	d.background, d.cancel = context.WithCancel(context.Background())
 	d.running.Go(d.keepConsoles)
 	return d, nil

@@ -21,6 +21,7 @@ type machine struct {
 	ending  atomic.Bool       // it stands because it has ended, not because it is paused
 	asked   atomic.Bool       // a verb wants it to end: no Event
 	ended   chan struct{}     // closed by the watcher when the guest's record tells the end
+	coming  *arrival          // of a process that was started to wait for a guest; set before anybody else knows the machine
 	rebirth chan struct{}     // buffered 1: the watcher has started the guest again after a soft reboot
 }
 

@@ -48,6 +48,7 @@ type record struct {
 	Rebooting bool           `json:"rebooting,omitempty"` // when the guest shuts down it is to start again
 	Agent     bool           `json:"agent,omitempty"`     // it was started with a channel to a guest agent
 	Frozen    bool           `json:"frozen,omitempty"`    // its file systems may be frozen: whoever finds this thaws them
+	Sending   string         `json:"sending,omitempty"`   // it is being sent to another host, or has been: "running" or "paused", as it was before
 	Slots     map[string]int `json:"slots"`               // device id → PCI slot; kept over a suspend, as memory and slots belong together
 }
 
@@ -120,7 +121,7 @@ func syncDir(dir string) error {
 
 // forget removes what the driver made, the record last: a crash before that leaves a record to forget again.
 func forget(dir string) error {
-	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, hypervisor.AgentSocket, stderrFile, varsFile, "." + recordFile, recordFile} {
+	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, hypervisor.AgentSocket, nbdFile, stderrFile, varsFile, "." + recordFile, recordFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

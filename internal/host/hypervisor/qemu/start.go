@@ -32,7 +32,10 @@ func (d *Driver) Start(ctx context.Context, spec hypervisor.Guest) error {
 	if err != nil {
 		return err
 	}
-	if g.machine() != nil {
+	if m := g.machine(); m != nil {
+		if g.record().Sending != "" && m.client != nil {
+			return d.takeBack(ctx, g, m)
+		}
 		return nil
 	}
 	slots := map[string]int{}
@@ -46,7 +49,7 @@ func (d *Driver) Start(ctx context.Context, spec hypervisor.Guest) error {
 	}
 	before := g.record()
 	before.State, before.Phase, before.Why = "", phaseShutdown, "never started"
-	return d.launch(ctx, g, spec, slots, "", before)
+	return d.launch(ctx, g, spec, slots, entry{}, before)
 }
 
 // prepare gives the guest's entry with its directory.
@@ -63,7 +66,7 @@ func (d *Driver) prepare(id string) (*guest, error) {
 }
 
 // launch makes the process and returns when the guest's processors run. On an error nothing runs and the record is as `before`.
-func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, slots map[string]int, state string, before record) (err error) {
+func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, slots map[string]int, from entry, before record) (err error) {
 	a, err := d.accelerator(ctx)
 	if err != nil {
 		return err
@@ -75,7 +78,7 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 	}
 	// From here until the record says running, Adopt takes what it finds for half started and ends it.
 	err = g.change(false, func(r *record) {
-		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: state, Slots: slots, Agent: spec.Machine.GuestAgent}
+		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: from.state, Slots: slots, Agent: spec.Machine.GuestAgent}
 	})
 	if err != nil {
 		return err
@@ -108,11 +111,11 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 		return err
 	}
 	defer dir.Close()
-	l := launch{guest: spec, name: d.name(g.id), accel: a.Accel, slots: slots, incoming: state != ""}
+	l := launch{guest: spec, name: d.name(g.id), accel: a.Accel, slots: slots, incoming: from.incoming()}
 	if m, err = d.spawn(ctx, g, dir, &l); err != nil {
 		return err
 	}
-	if err := d.raise(ctx, g, m, dir, state); err != nil {
+	if err := d.raise(ctx, g, m, dir, spec, from); err != nil {
 		return d.startFault(ctx, g, m, err)
 	}
 	g.mu.Lock()
@@ -187,7 +190,7 @@ func (d *Driver) spawn(ctx context.Context, g *guest, dir *os.File, l *launch) (
 }
 
 // raise speaks to a new process until its guest runs.
-func (d *Driver) raise(ctx context.Context, g *guest, m *machine, dir *os.File, state string) error {
+func (d *Driver) raise(ctx context.Context, g *guest, m *machine, dir *os.File, spec hypervisor.Guest, from entry) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := make(chan struct{})
@@ -207,8 +210,11 @@ func (d *Driver) raise(ctx context.Context, g *guest, m *machine, dir *os.File, 
 	if err := m.openScreen(ctx, dir); err != nil {
 		return err
 	}
-	if state != "" {
-		return d.thaw(ctx, g, m, state)
+	if from.peer {
+		return d.await(ctx, g, m, dir, spec)
+	}
+	if from.state != "" {
+		return d.thaw(ctx, g, m, from.state)
 	}
 	now, err := m.runState(ctx)
 	if err != nil {

@@ -29,7 +29,7 @@ type uri struct {
 
 // migration prepares either side: events to wait on, and no limit on the speed, for the other end is a file.
 func (m *machine) migration(ctx context.Context, file *os.File) (*qmp.Subscription, error) {
-	if err := m.do(ctx, "migrate-set-capabilities", capabilities{[]capability{{"events", true}}}, nil); err != nil {
+	if err := m.do(ctx, "migrate-set-capabilities", capabilities{[]capability{{"events", true}, {"pause-before-switchover", false}, {"late-block-activate", false}}}, nil); err != nil {
 		return nil, err
 	}
 	bandwidth := struct {
@@ -161,7 +161,7 @@ func (d *Driver) Resume(ctx context.Context, spec hypervisor.Guest, state string
 	if err := takeSlots(slots, spec); err != nil {
 		return err
 	}
-	return d.launch(ctx, g, spec, slots, state, before)
+	return d.launch(ctx, g, spec, slots, entry{state: state}, before)
 }
 
 // thaw reads the memory in and lets the guest run. From the record "running" on, the guest may write its disks and the file is worth

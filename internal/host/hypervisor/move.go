@@ -1,0 +1,46 @@
+package hypervisor
+
+import (
+	"context"
+	"net"
+
+	"nephos/internal/hostapi"
+)
+
+// Mover is the part of a Driver by which a running guest goes from one host to another. The sending driver opens connections to the other host through
+// Sending.Dial; there the agent hands them to Take. On both sides the guest's local writable disks go along; both must have them with equal ids and sizes.
+type Mover interface {
+	// Await starts a process for g in which nothing runs until a guest comes (Take). A guest that awaits or runs already is left alone. After an error nothing of it
+	// runs. An agent that dies meanwhile finds nothing to adopt: the sender then keeps the guest.
+	Await(ctx context.Context, g Guest) error
+
+	// Take gives a connection to the guest that awaits: name is one of the streams below. It returns when the connection is used up; after memory has come whole the
+	// guest runs, or is paused if it was paused where it came from.
+	Take(ctx context.Context, id, name string, conn net.Conn) error
+
+	// Arrived is nil when the guest has come; run has it run even if it came paused. fault.KindNotFound when nothing has come and nothing will.
+	Arrived(ctx context.Context, id string, run bool) error
+
+	// Send sends a running or paused guest. When it returns nil all of the guest has left, and what is here stands still until Destroy, or goes on after
+	// Start, which takes it back. After an error the guest is here and as it was. AbortedMove are the words of an error that AbortSend caused.
+	Send(ctx context.Context, id string, s Sending) error
+
+	// AbortSend gives a Send under way up; HurrySend has it stop the guest and send the rest. fault.KindConflict when nothing is being sent.
+	AbortSend(ctx context.Context, id string) error
+	HurrySend(ctx context.Context, id string) error
+}
+
+// Sending is how a guest is sent.
+type Sending struct {
+	Dial     func(ctx context.Context, name string) (net.Conn, error)
+	Progress func(p hostapi.MoveProgress) // told now and then; Subject and Epoch are left empty
+}
+
+// The names of the connection that carries memory and devices: the guest goes on, or stays paused.
+const (
+	MemoryStream = "memory"
+	PausedStream = "memory-paused"
+)
+
+// DiskStream names the connection of a disk.
+func DiskStream(diskID string) string { return "disk-" + diskID }
