@@ -67,7 +67,7 @@ type face struct {
 func (c *controller) apis() ([]face, error) {
 	uri := c.cfg.URL(config.PortIdentity, "/v3")
 	log := c.log
-	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri, NoV2: c.cfg.Identity.V2 != nil && !*c.cfg.Identity.V2})
+	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri})
 	if err != nil {
 		return nil, err
 	}

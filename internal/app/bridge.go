@@ -102,8 +102,10 @@ func (c *controller) serveHosts() error {
 				return nil, err
 			}
 			c.hosts.lives.heard(hb.Host.Name, hb.Host.Started)
+			defer c.checkTunnels()
 			return reg.Heartbeat(ctx, hb)
 		}),
+		b.Handle(hostapi.SubjectMoveProgress, queue, c.onMoveProgress),
 		b.Handle(hostapi.SubjectNetworkFetch, queue, func(ctx context.Context, data []byte) (any, error) {
 			var q hostapi.NetworkFetch
 			if err := json.Unmarshal(data, &q); err != nil {
@@ -139,6 +141,7 @@ func (c *controller) overhear() error {
 		}
 		c.hosts.lives.heard(s.Host.Name, s.Host.Started)
 		c.registry.Overhear(ctx, s)
+		c.checkTunnels()
 		return nil
 	})
 }

@@ -48,6 +48,7 @@ type controller struct {
 	networks *network.Service
 	volumes  *volume.Service
 	compute  *compute.Service
+	tunnels  tunnels
 }
 
 // newController opens the database and makes the rooms. Nothing runs yet. external is the first external network's range.
@@ -76,7 +77,8 @@ func (c *controller) build(external netip.Prefix) error {
 	clock := clockwork.NewRealClock()
 	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: !c.db.Shared()})
 	var err error
-	if c.identity, err = newIdentity(c.cfg, c.db, clock, c.log, c.bus); err != nil {
+	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.SharedPath("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
+		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
 		return err
 	}
 	if err := c.makeImages(); err != nil {
@@ -87,14 +89,14 @@ func (c *controller) build(external netip.Prefix) error {
 		private = netip.MustParsePrefix(c.cfg.Network.Private) // Check has parsed it
 	}
 	c.networks = network.New(network.Deps{DB: c.db, Quotas: c.quotas, Log: c.log.With("room", "network"), Clock: clock,
-		Config: network.Config{External: external, Private: private, DNS: c.cfg.Network.DNS}})
+		Config: network.Config{External: external, Private: private, DNS: c.cfg.Network.DNS, TunnelPeers: c.tunnelPeers}})
 	q := c.cfg.Compute
 	c.registry = compute.NewHosts(compute.HostsDeps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Scheduler: c.cfg.SchedulerConfig(),
 		Ratios:     compute.Ratios{VCPU: q.CPURatio, RAM: q.RAMRatio, Disk: q.DiskRatio, ReservedRAMMiB: q.ReservedRAMMiB, ReservedDiskGiB: q.ReservedDiskGiB},
 		Aggregates: compute.Aggregates, Seen: c.hostSeen, Chance: c.chance})
 	c.volumes = volume.New(volume.Deps{DB: c.db, Log: c.log.With("room", "volume"), Engine: c.engine, Client: c.hosts, Hosts: storageHosts{c.registry}, Images: c.images, Quotas: c.quotas})
 	cond := conductor.New(conductor.Deps{DB: c.db, Log: c.log.With("room", "conductor"), Engine: c.engine, Hosts: c.registry, Client: c.hosts, Networks: c.networks,
-		Volumes: c.volumes, Quotas: c.quotas, Images: c.images, UploadURL: uploadURL(c.cfg.URL(config.PortImage, ""))})
+		Volumes: c.volumes, Quotas: c.quotas, Images: c.images, UploadURL: uploadURL(c.cfg.URL(config.PortImage, "")), ResizeToSameHost: !c.cfg.Compute.ResizeElsewhere})
 	c.compute = compute.New(compute.Deps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Hosts: c.registry, Conductor: cond, Client: c.hosts, Networks: c.networks,
 		Images: c.images, Volumes: c.volumes, Quotas: c.quotas, Engine: c.engine,
 		ReclaimAfter: time.Duration(q.ReclaimSeconds) * time.Second, ShelvedOffload: time.Duration(q.ShelvedOffloadSeconds) * time.Second})
@@ -163,6 +165,9 @@ func (c *controller) start(l *lifecycle) error {
 	l.run("host registry", c.registry.Run)
 	l.run("network publisher", func(ctx context.Context) error { return c.networks.Publisher().Run(ctx, c.hosts) })
 	l.run("workflow engine", c.engine.Run)
+	l.run("resize confirmer", func(ctx context.Context) error {
+		return c.compute.RunConfirm(ctx, time.Duration(c.cfg.Compute.ResizeConfirmSeconds)*time.Second)
+	})
 	l.run("image collector", c.images.Run)
 	l.run("deleted servers", c.compute.RunReclaim)
 	return nil

@@ -29,6 +29,8 @@ type world struct {
 	ports   map[string]portRow
 	nets    map[string]bool
 	routers map[string]bool
+	copies  map[string][]string // server → hosts that a migration under way ties it to
+	moves   map[string]bool     // migrations under way: they hold shares
 }
 
 type serverRow struct {
@@ -109,6 +111,17 @@ func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {
 		w.servers[s.ID] = s
 	}
 	var err error
+	if w.copies, err = compute.Copies(ctx, tx); err != nil {
+		return w, err
+	}
+	open, err := compute.ListMigrations(ctx, tx, compute.MigrationFilter{Open: true})
+	if err != nil {
+		return w, err
+	}
+	w.moves = map[string]bool{}
+	for _, m := range open {
+		w.moves[m.UUID] = true
+	}
 	if w.active, err = workflow.ActiveSubjects(ctx, tx); err != nil {
 		return w, err
 	}
@@ -140,6 +153,7 @@ func (c *controller) checkClaims(ctx context.Context, tx *db.Tx, w *world) ([]st
 	for _, id := range consumers {
 		s, ok := w.servers[id]
 		switch {
+		case w.moves[id]:
 		case !ok:
 			out = append(out, fmt.Sprintf("placement: consumer %s has allocations but is no server", id))
 		case s.Host == "" && w.active[id] == "":
@@ -219,7 +233,7 @@ func checkHost(inv hostapi.Inventory, w *world) []string {
 	}
 	for _, id := range inv.Instances {
 		s, ok := w.servers[id]
-		if w.active[id] == "" && (!ok || s.Host != inv.Host) {
+		if w.active[id] == "" && (!ok || s.Host != inv.Host && !slices.Contains(w.copies[id], inv.Host)) {
 			bad("instance %s has no server here", id)
 		}
 	}

@@ -98,6 +98,11 @@ func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, sr
 	if err != nil {
 		return err
 	}
+	peers, door, err := listenPeers(cfg, log, l)
+	if err != nil {
+		return err
+	}
+	hi.Transfer, hi.TunnelIP = door, tunnelIP(cfg)
 	a = agent.New(agent.Config{Info: hi, StateDir: cfg.StateDir, Bus: b, Driver: drv, Plane: plane, Disks: &agent.Files{Cache: cache, Store: store}, Sink: src,
 		Parallel: max(2, runtime.NumCPU()), Log: log})
 	if err := a.Open(ctx); err != nil {
@@ -108,6 +113,7 @@ func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, sr
 		defer cancel()
 		plane.Close(cctx)
 	})
+	peers.Register(hi.Name, a)
 	l.run("agent "+hi.Name, a.Run)
 	return nil
 }
@@ -142,7 +148,7 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 	}
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU(),
-		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: cfg.Listen, Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
+		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: hostAddress(cfg), Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
 }
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.ImageSink, log *slog.Logger, l *lifecycle) error {
@@ -157,17 +163,22 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.I
 		return fmt.Errorf("records of the simulated hosts: %w", err)
 	}
 	l.onStop("records of the simulated hosts", func() { records.Close() })
+	peers, door, err := listenPeers(cfg, log, l)
+	if err != nil {
+		return err
+	}
 	for i := range cfg.FakeHosts {
 		name := fakeName(cfg, i)
 		dir := cfg.Path("fake", name)
 		drv := fakehv.New(fakehv.Config{Records: records.Table(name + "/guest")})
 		l.onStop("hypervisor "+name, func() { drv.Close() })
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
-			Address: cfg.Listen, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
+			Address: cfg.Listen, Transfer: door, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
 		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Sink: sink, Simulated: records, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err
 		}
+		peers.Register(name, a)
 		l.run("agent "+name, a.Run)
 	}
 	return nil

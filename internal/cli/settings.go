@@ -10,6 +10,7 @@ type machineFlags struct {
 	Accel    *string `placeholder:"auto|kvm|tcg" help:"How guests run; auto measures which is quicker here."`
 	Host     *string `placeholder:"NAME" help:"Name of this compute host (the machine's)."`
 	Zone     *string `placeholder:"NAME" help:"Availability zone of this host."`
+	Address  *string `placeholder:"IP" help:"Where other compute hosts reach this one (its address towards the controller)."`
 	TLSCA    *string `name:"tls-ca" placeholder:"FILE" type:"path" help:"Authority (PEM) that clients and agents trust; an agent then insists on TLS."`
 	LogLevel *string `placeholder:"debug|info|warn|error" help:"How much the log tells (info)."`
 	LogFile  string  `placeholder:"FILE" help:"Log to this file, or - for stderr (STATE_DIR/nephos.log, warnings also on stderr)."`
@@ -29,6 +30,7 @@ func (m *machineFlags) load(unset string) (*config.Config, error) {
 	over(&c.Accel, m.Accel)
 	over(&c.Host, m.Host)
 	over(&c.Zone, m.Zone)
+	over(&c.Address, m.Address)
 	over(&c.LogLevel, m.LogLevel)
 	over(&c.TLS.CA, m.TLSCA)
 	return &c, nil

@@ -215,6 +215,9 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 			return err
 		}
+		if err := Settle(ctx, tx, s.Hosts, s.Quotas, sv, MigrationError); err != nil {
+			return err
+		}
 		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
 			return err
 		}

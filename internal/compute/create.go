@@ -88,7 +88,7 @@ func (s *Service) Create(ctx context.Context, creds *policy.Credentials, req Cre
 	}
 	out := &Created{ReservationID: "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"), AdminPass: req.AdminPass, SecurityGroups: req.SecurityGroups}
 	if out.AdminPass == "" {
-		out.AdminPass = randomText(12, "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789")
+		out.AdminPass = randomText(12, passAlphabet)
 	}
 	var full *claimLost
 	for range claimTries {
@@ -303,6 +303,9 @@ func Hostname(name, id string) string {
 	}
 	return h
 }
+
+// passAlphabet has no characters that are taken for one another.
+const passAlphabet = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 func randomText(n int, alphabet string) string {
 	b := make([]byte, n)

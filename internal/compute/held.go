@@ -16,14 +16,25 @@ func Held(ctx context.Context, tx *db.Tx) (map[string]map[string]int64, error) {
 		out[project][resource] += n
 	}
 	var servers []struct {
-		Project string          `db:"project_id"`
-		Flavor  db.JSON[Flavor] `db:"flavor"`
+		Project   string          `db:"project_id"`
+		Flavor    db.JSON[Flavor] `db:"flavor"`
+		Migration string          `db:"migration_id"`
 	}
-	if err := tx.Select(ctx, &servers, `SELECT project_id, flavor FROM servers WHERE deleted = FALSE AND vm_state <> 'soft-delete'`); err != nil {
+	if err := tx.Select(ctx, &servers, `SELECT project_id, flavor, migration_id FROM servers WHERE deleted = FALSE AND vm_state <> 'soft-delete'`); err != nil {
+		return nil, err
+	}
+	open, err := openMigrations(ctx, tx)
+	if err != nil {
 		return nil, err
 	}
 	for _, s := range servers {
 		add(s.Project, "instances", 1)
+		if m := open[s.Migration]; m != nil {
+			cores, ram := m.held()
+			add(s.Project, "cores", cores)
+			add(s.Project, "ram", ram)
+			continue
+		}
 		add(s.Project, "cores", int64(s.Flavor.V.VCPUs))
 		add(s.Project, "ram", int64(s.Flavor.V.RAMMiB))
 	}

@@ -325,6 +325,13 @@ func (h *Hosts) Zone(name string) string {
 	return h.rows[name].Zone
 }
 
+// TransferAddress is where a host's agent gives disks and takes guests; "" when it has told none.
+func (h *Hosts) TransferAddress(name string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rows[name].Info.V.Transfer
+}
+
 // Zones lists the zones that have a host, sorted.
 func (h *Hosts) Zones() []string {
 	h.mu.Lock()

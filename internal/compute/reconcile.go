@@ -25,6 +25,7 @@ type placedServer struct {
 	Power   hostapi.PowerState `db:"power_state"`
 	Deleted bool               `db:"deleted"`
 	Updated db.Time            `db:"updated_at"`
+	Moving  string             `db:"migration_id"`
 }
 
 // judgeEvery is how long a host whose heartbeat says nothing new is not held against the rows again: most heartbeats of most hosts say nothing new.
@@ -64,7 +65,7 @@ func (h *Hosts) settle(host string, said uint64, well bool) {
 	}
 }
 
-const placedColumns = `id, host, epoch, vm_state, task_state, power_state, deleted, updated_at`
+const placedColumns = `id, host, epoch, vm_state, task_state, power_state, deleted, updated_at, migration_id`
 
 // reconcile holds what a host has against the rows. An instance whose server is deleted or elsewhere must go, unless the host has seen a newer epoch
 // than the row (then a commit is on its way). An id with no row at all is not ours to judge: it is left and logged.
@@ -79,6 +80,7 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 	}
 	lost := h.Clock.Now().Add(-lostAfter)
 	var rows []placedServer
+	var kept map[string]bool
 	err := h.DB.Read(ctx, func(tx *db.Tx) error {
 		rows = nil
 		var here []placedServer
@@ -105,6 +107,10 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 		var others []placedServer
 		err := tx.Select(ctx, &others, `SELECT `+placedColumns+` FROM servers WHERE id IN (?)`, strange)
 		rows = append(rows, others...)
+		if err != nil {
+			return err
+		}
+		kept, err = keptCopies(ctx, tx, hb.Host.Name, others)
 		return err
 	})
 	if err != nil {
@@ -116,6 +122,8 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 		i, there := have[s.ID]
 		delete(have, s.ID)
 		switch {
+		case there && kept[s.ID]:
+			well = false // when the move ends it may have to go
 		case there && (s.Deleted || s.Host != hb.Host.Name):
 			well = false
 			if i.Epoch <= s.Epoch && !i.Busy {
@@ -141,4 +149,25 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 	}
 	h.settle(hb.Host.Name, said, well && err == nil)
 	return destroy, err
+}
+
+// keptCopies are the servers among others that are not here but may have a copy here, since they are being moved from or to this host. An evacuated server's old
+// host is no such place: what it still has must go, whoever thought it dead.
+func keptCopies(ctx context.Context, tx *db.Tx, host string, others []placedServer) (map[string]bool, error) {
+	var moving []string
+	for _, s := range others {
+		if s.Host != host && s.Moving != "" && !s.Deleted {
+			moving = append(moving, s.Moving)
+		}
+	}
+	if len(moving) == 0 {
+		return nil, nil
+	}
+	var kept []string
+	err := tx.Select(ctx, &kept, `SELECT server_id FROM migrations WHERE uuid IN (?) AND (dest_host = ? OR source_host = ? AND kind <> ?)`, moving, host, host, KindEvacuation)
+	out := make(map[string]bool, len(kept))
+	for _, id := range kept {
+		out[id] = true
+	}
+	return out, err
 }

@@ -93,6 +93,7 @@ type Server struct {
 	Making         db.JSON[*Making]           `db:"making"` // the image that is being made of it
 	Shelf          db.JSON[*Shelf]            `db:"shelf"`  // while it is shelved
 	SoftDeletedAt  db.Time                    `db:"soft_deleted_at"`
+	MigrationID    string                     `db:"migration_id"` // the migration under way, a finished one that waits to be confirmed included; "" for none
 	Created        db.Time                    `db:"created_at"`
 	Updated        db.Time                    `db:"updated_at"`
 	Launched       db.Time                    `db:"launched_at"`
@@ -140,10 +141,11 @@ type ActionRule struct {
 	Name  string      // instance action and workflow kind: "server." + Name
 	From  []VMState   // allowed vm_states
 	Tasks []TaskState // allowed task states besides None
+	Any   bool        // every task state is
 	Task  TaskState   // set while it runs
 }
 
 // Allows is the check of vm_state and task_state.
 func (a ActionRule) Allows(vm VMState, task TaskState) bool {
-	return (a.From == nil || slices.Contains(a.From, vm)) && (task == None || slices.Contains(a.Tasks, task))
+	return (a.From == nil || slices.Contains(a.From, vm)) && (task == None || a.Any || slices.Contains(a.Tasks, task))
 }

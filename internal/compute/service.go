@@ -77,6 +77,7 @@ type Conductor interface {
 	BeginDetachVolume(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, b BlockDevice) error
 	BeginAttachInterface(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, nic hostapi.NICSpec) (workflowID string, err error)
 	BeginDetachInterface(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, portID string) error
+	Mover
 	// Cancel ends what is under way on the server.
 	Cancel(ctx context.Context, tx *db.Tx, serverID string) error
 }

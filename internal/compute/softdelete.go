@@ -24,9 +24,9 @@ func (s *Server) Charge() map[string]int64 {
 	return charge(s)
 }
 
-// deferred says that a delete only marks the server: there is an interval after which it is reclaimed, and something to restore.
+// deferred says that a delete only marks the server: there is an interval after which it is reclaimed, something to restore, and no second copy on another host.
 func (s *Service) deferred(sv *Server) bool {
-	return s.ReclaimAfter > 0 && sv.Host != "" && !sv.Launched.IsZero() && sv.VMState != Building && sv.VMState != Errored
+	return s.ReclaimAfter > 0 && sv.Host != "" && !sv.Launched.IsZero() && sv.VMState != Building && sv.VMState != Errored && sv.MigrationID == ""
 }
 
 // softDelete stops the server and hides it until it is restored or reclaimed.

@@ -28,11 +28,13 @@ type Config struct {
 	Database      string `yaml:"db"`     // postgres://…, or empty: SQLite in StateDir
 	Driver        string `yaml:"driver"` // qemu or fake
 	FakeHosts     int    `yaml:"fake_hosts"`
-	Accel         string `yaml:"accel"`       // auto, kvm or tcg
-	Host          string `yaml:"host"`        // name of this compute host; empty: the machine's
-	Zone          string `yaml:"zone"`        // availability zone of this host
-	GuestImage    string `yaml:"guest_image"` // qcow2 uploaded at first start if it is there; empty: found beside the binary
-	LogLevel      string `yaml:"log_level"`   // debug, info, warn, error
+	Accel         string `yaml:"accel"`         // auto, kvm or tcg
+	Host          string `yaml:"host"`          // name of this compute host; empty: the machine's
+	Zone          string `yaml:"zone"`          // availability zone of this host
+	Address       string `yaml:"address"`       // where other hosts reach this compute host; empty: its address towards the controller
+	TransferPort  int    `yaml:"transfer_port"` // where other hosts fetch disks and send guests; 0: any free one
+	GuestImage    string `yaml:"guest_image"`   // qcow2 uploaded at first start if it is there; empty: found beside the binary
+	LogLevel      string `yaml:"log_level"`     // debug, info, warn, error
 
 	TLS        TLS    `yaml:"tls"`
 	Limits     Limits `yaml:"limits"`
@@ -73,26 +75,8 @@ type Limits struct {
 
 // Identity settings.
 type Identity struct {
-	BcryptCost   int    `yaml:"bcrypt_cost"`   // 0: 10
-	TokenMinutes int    `yaml:"token_minutes"` // 0: 60
-	SecretFile   string `yaml:"secret_file"`   // of the cloud's secret, the same on each controller; empty: cloud-secret in StateDir, made at first start
-	V2           *bool  `yaml:"v2"`            // the v2.0 API; unset: on
-	LimitsModel  string `yaml:"limits_model"`  // flat or strict_two_level; empty: flat
-
-	Security SecurityCompliance `yaml:"security_compliance"`
-}
-
-// SecurityCompliance are Keystone's settings of that name; 0 and empty switch a rule off.
-type SecurityCompliance struct {
-	LockoutFailureAttempts   int    `yaml:"lockout_failure_attempts"`
-	LockoutDuration          int    `yaml:"lockout_duration"`      // seconds; 0: 1800
-	PasswordExpiresDays      int    `yaml:"password_expires_days"` // counts for passwords set from then on
-	UniqueLastPasswordCount  int    `yaml:"unique_last_password_count"`
-	MinimumPasswordAge       int    `yaml:"minimum_password_age"` // days
-	PasswordRegex            string `yaml:"password_regex"`
-	PasswordRegexDescription string `yaml:"password_regex_description"`
-	DisableUserDaysInactive  int    `yaml:"disable_user_account_days_inactive"`
-	ChangePasswordOnFirstUse bool   `yaml:"change_password_upon_first_use"`
+	BcryptCost   int `yaml:"bcrypt_cost"`   // 0: 10
+	TokenMinutes int `yaml:"token_minutes"` // 0: 60
 }
 
 // Scheduler settings; see package scheduler.
@@ -114,6 +98,10 @@ type Compute struct {
 
 	ReclaimSeconds        int `yaml:"reclaim_instance_interval"` // a deleted server can be restored for so long; 0: a delete is final
 	ShelvedOffloadSeconds int `yaml:"shelved_offload_time"`      // negative: a shelved server stays on its host until shelveOffload; else it leaves at once
+	// ResizeElsewhere has a resize always go to another host (Nova's allow_resize_to_same_host is its contrary).
+	ResizeElsewhere bool `yaml:"resize_to_other_host_only"`
+	// ResizeConfirmSeconds is after how long a resize is confirmed by itself (Nova's resize_confirm_window); 0: never.
+	ResizeConfirmSeconds int `yaml:"resize_confirm_window"`
 }
 
 // Network settings of the first start and of the data plane.
@@ -157,6 +145,12 @@ func (c *Config) Check() error {
 		return fmt.Errorf("port_offset %d is outside 0 to 50000", c.PortOffset)
 	case net.ParseIP(c.Listen) == nil:
 		return fmt.Errorf("listen %q is not an IP address", c.Listen)
+	case c.Address != "" && net.ParseIP(c.Address) == nil:
+		return fmt.Errorf("address %q is not an IP address", c.Address)
+	case c.TransferPort < 0 || c.TransferPort > 65535:
+		return fmt.Errorf("transfer_port %d is outside 0 to 65535", c.TransferPort)
+	case c.Compute.ResizeConfirmSeconds < 0:
+		return errors.New("compute.resize_confirm_window must not be below 0")
 	case c.Driver != "qemu" && c.Driver != "fake":
 		return fmt.Errorf("driver %q is neither qemu nor fake", c.Driver)
 	case c.FakeHosts < 1 || c.FakeHosts > 100000:

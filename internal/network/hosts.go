@@ -178,3 +178,6 @@ func (s *Service) Hosts(ctx context.Context) ([]HostView, error) {
 	slices.SortFunc(out, func(a, b HostView) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }
+
+// Refresh has hosts sent their documents anew, though no record has changed: what is in them beside records has (the hosts' tunnel ends).
+func (s *Service) Refresh(hosts []string) { s.pub.dirty(hosts, 0) }

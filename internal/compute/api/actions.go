@@ -220,10 +220,6 @@ func (f *face) absentRoutes() []httpapi.Route {
 		key, rule, what string
 		min, max        int
 	}{
-		{"resize", "servers:resize", "Resizing a server", 0, 0}, {"confirmResize", "servers:confirm_resize", "Resizing a server", 0, 0},
-		{"revertResize", "servers:revert_resize", "Resizing a server", 0, 0},
-		{"migrate", "os-migrate-server:migrate", "Migration between hosts", 0, 0}, {"os-migrateLive", "os-migrate-server:migrate_live", "Live migration", 0, 0},
-		{"evacuate", "os-evacuate", "Evacuation", 0, 0},
 		{"os-getVNCConsole", "os-remote-consoles", "The VNC console", 0, 5}, {"os-getSPICEConsole", "os-remote-consoles", "The SPICE console", 0, 5},
 		{"os-getSerialConsole", "os-remote-consoles", "The serial console over the network", 0, 5},
 	} {

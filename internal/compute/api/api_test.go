@@ -101,7 +101,7 @@ func TestLifeOfAServer(t *testing.T) {
 		require.Equal(t, "three\n", act(`{"os-getConsoleOutput":{"length":2}}`, 200).text("output"), "Nova counts the empty line after the last newline")
 		require.Equal(t, "", act(`{"os-getConsoleOutput":{"length":1}}`, 200).text("output"))
 		require.Equal(t, "one\ntwo\nthree\n", act(`{"os-getConsoleOutput":{}}`, 200).text("output"))
-		require.Contains(t, act(`{"resize":{"flavorRef":"1"}}`, 501).text("notImplemented", "message"), "left out")
+		require.Contains(t, act(`{"resize":{"flavorRef":"no such"}}`, 400).text("badRequest", "message"), "could not be found")
 		require.Contains(t, act(`{"nonsense":null}`, 400).Body, "There is no such action: nonsense")
 		act(`{"os-start":null,"os-stop":null}`, 400)
 		act(`{"os-resetState":{"state":"error"}}`, 403)

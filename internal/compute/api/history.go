@@ -19,13 +19,6 @@ func (f *face) historyRoutes() []httpapi.Route {
 		{Method: get, Path: "/servers/{id}/os-instance-actions", Name: "servers.actions.list", Query: list, Rule: rule + "list", Resource: "instanceAction", Handler: f.listActions},
 		{Method: get, Path: "/servers/{id}/os-instance-actions/{request}", Name: "servers.actions.show", Rule: rule + "show", Resource: "instanceAction", Handler: f.showAction},
 		{Method: get, Path: "/servers/{id}/os-nephos-trace", Name: "servers.trace", Rule: "nephos:servers:trace", Handler: f.trace},
-		{Method: get, Path: "/os-migrations", Name: "migrations.list", Rule: "os_compute_api:os-migrations:index", Handler: func(*httpapi.Request) (any, error) {
-			return obj{"migrations": []obj{}}, nil // no server ever moves to another host
-		}},
-		{Method: get, Path: "/servers/{id}/migrations", Name: "servers.migrations.list", Min: v(23), Rule: "os_compute_api:os-migrations:index", Handler: func(r *httpapi.Request) (any, error) {
-			_, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
-			return obj{"migrations": []obj{}}, err
-		}},
 	}
 }
 
@@ -174,6 +167,9 @@ func (f *face) showAction(r *httpapi.Request) (any, error) {
 		event["details"] = orNil(w.Err)
 	}
 	out["events"] = []obj{event}
+	if steps := stepEvents(w); len(steps) > 0 {
+		out["events"] = f.eventsOf(r, s, steps, event)
+	}
 	return obj{"instanceAction": out}, nil
 }
 

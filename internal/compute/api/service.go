@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"nephos/internal/compute"
 	"nephos/internal/db"
@@ -95,14 +96,14 @@ func New(svc *compute.Service, d Deps) (*httpapi.Service, error) {
 			{Prefix: "/v2", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true},
 			{Prefix: "/v1.1", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true}, // Folsom's alias of /v2
 		},
-		Routes: f.routes(), Root: f.roots(), Ledger: ledger, WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
+		Routes: f.routes(), Root: f.roots(), Ledger: slices.Concat(ledger, migrationChanges), WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
 	}, nil
 }
 
 func (f *face) routes() []httpapi.Route {
 	var out []httpapi.Route
 	for _, part := range [][]httpapi.Route{f.versionRoutes(), f.extensionRoutes(), f.flavorRoutes(), f.keypairRoutes(), f.quotaRoutes(), f.hostRoutes(), f.hypervisorRoutes(),
-		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
+		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.moveRoutes(), f.migrationRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
 		f.networkRoutes(), f.fsckRoutes(), f.absentRoutes()} {
 		out = append(out, part...)
 	}

@@ -26,6 +26,8 @@ type Deps struct {
 	Images   compute.Images
 	// UploadURL is where a host sends the bytes of an image that is made of a server, if it cannot see the image store. Nil: nowhere.
 	UploadURL func(serverID, imageID string) string
+	// ResizeToSameHost lets a resize stay on the server's host (Nova's allow_resize_to_same_host): without it a cloud of one host resizes nothing.
+	ResizeToSameHost bool
 }
 
 // Conductor implements compute.Conductor. Its definitions do not change after New.
@@ -39,6 +41,7 @@ type Conductor struct {
 	attachNIC *workflow.Definition[deviceState]
 	detachNIC *workflow.Definition[deviceState]
 	acts      map[string]*workflow.Definition[actState]
+	moves     moves
 	fresh     freshSpecs
 }
 
@@ -59,6 +62,7 @@ func New(d Deps) *Conductor {
 		workflow.Register(d.Engine, def)
 	}
 	c.acts = c.declareActs()
+	c.declareMoves()
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 
 type deleteState struct {
 	Host  string `json:"host"`
+	Other string `json:"other,omitempty"` // where a migration under way has a copy
 	Epoch int64  `json:"epoch"`
 }
 
@@ -31,12 +32,28 @@ func (c *Conductor) declareDelete() *workflow.Definition[deleteState] {
 
 // BeginDelete implements compute.Conductor.
 func (c *Conductor) BeginDelete(ctx context.Context, tx *db.Tx, s *compute.Server, by workflow.Subject) error {
-	_, err := workflow.Begin(ctx, tx, c.Engine, c.remove, subject(s, by), deleteState{Host: s.Host, Epoch: s.Epoch}, 0)
+	state := deleteState{Host: s.Host, Epoch: s.Epoch}
+	if s.MigrationID != "" {
+		m, err := compute.OpenMigration(ctx, tx, s)
+		if err != nil {
+			return err
+		}
+		if state.Other = m.Source; state.Other == s.Host {
+			state.Other = m.Dest
+		}
+	}
+	_, err := workflow.Begin(ctx, tx, c.Engine, c.remove, subject(s, by), state, 0)
 	return err
 }
 
 // destroyServer removes guest, disks and taps. A host that is down is not waited for (Nova's local delete): its next heartbeat is told to let go.
 func (c *Conductor) destroyServer(ctx context.Context, r *workflow.Run[deleteState]) error {
+	if other := r.State.Other; other != "" && other != r.State.Host {
+		err := c.destroy(ctx, other, hostapi.Command{ID: commandID(r.ID, "destroy-copy", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+		if err != nil {
+			return err
+		}
+	}
 	r.OnHost(r.State.Host)
 	if r.State.Host == "" {
 		return nil
@@ -49,15 +66,12 @@ func (c *Conductor) releaseServer(ctx context.Context, tx *db.Tx, r *workflow.Ru
 	if err != nil {
 		return err
 	}
-	if err := c.Quotas.Release(ctx, tx, s.ProjectID, s.Charge()); err != nil {
-		return err
-	}
 	if shelf := s.Shelf.V; shelf != nil && shelf.ImageID != "" {
 		if err := c.Images.DeleteIn(ctx, tx, shelf.ImageID); err != nil {
 			return err
 		}
 	}
-	if err := compute.ReleaseClaim(ctx, tx, c.Hosts, s); err != nil {
+	if err := compute.Forget(ctx, tx, c.Hosts, c.Quotas, s); err != nil {
 		return err
 	}
 	if err := c.Networks.ReleaseServer(ctx, tx, s.ID); err != nil {

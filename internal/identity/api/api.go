@@ -16,15 +16,10 @@ type Deps struct {
 	Log     *slog.Logger // nil: discard
 	AuthURI string       // for WWW-Authenticate: http://host:5000/v3
 	Rules   policy.Rules // override DefaultRules
-	NoV2    bool         // the v2.0 API is not there: 404
 }
 
 // face holds the handlers.
-type face struct {
-	svc     *identity.Service
-	authURI string
-	v2      bool
-}
+type face struct{ svc *identity.Service }
 
 // New gives the service's table; Compile makes its handler.
 func New(svc *identity.Service, d Deps) (*httpapi.Service, error) {
@@ -35,7 +30,7 @@ func New(svc *identity.Service, d Deps) (*httpapi.Service, error) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &face{svc: svc, authURI: d.AuthURI, v2: !d.NoV2}
+	f := &face{svc: svc}
 	return &httpapi.Service{
 		Name: "identity", Auth: svc, AuthURI: d.AuthURI, Policy: enforcer, Errors: errorStyle, Log: d.Log,
 		Mounts: []httpapi.Mount{{Prefix: "/v3"}},
