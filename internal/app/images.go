@@ -15,6 +15,7 @@ import (
 	"nephos/internal/config"
 	"nephos/internal/image"
 	imageapi "nephos/internal/image/api"
+	"nephos/internal/image/s3store"
 )
 
 // imageReserve is left free on the file system of a directory store.
@@ -67,6 +68,9 @@ func (c *controller) imageStores() (stores []image.NamedStore, staging image.Sto
 		case "file":
 			n.Properties = map[string]string{"data_dir": s.Path}
 			n.Store, err = image.NewDirStore(s.Path, imageReserve)
+		case "s3":
+			n.Properties = map[string]string{"endpoint": s.Endpoint, "bucket": s.Bucket}
+			n.Store, err = s3store.New(s3store.Config{Endpoint: s.Endpoint, Bucket: s.Bucket, Prefix: s.Prefix, Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey})
 		default:
 			err = fmt.Errorf("type %q is not known", s.Type)
 		}

@@ -396,7 +396,7 @@ func TestLocations(t *testing.T) {
 		require.Equal(t, []any{10, io.EOF, "0123456789"}, []any{n, err, string(tail[:n])})
 		require.NoError(t, b.Close())
 		_, err = p.Locate(ctx, alice, img.ID, image.Location{URL: srv.URL + "/b"}, image.Validation{MD5: strings.Repeat("2", 32)}, -1)
-		kind(t, fault.KindInvalid, err)
+		kind(t, fault.KindConflict, err)
 		_, err = p.Locate(ctx, alice, img.ID, image.Location{URL: srv.URL + "/b"}, image.Validation{}, -1)
 		require.NoError(t, err)
 		_, err = p.Relocate(ctx, alice, img.ID, []string{srv.URL + "/a"}, []json.RawMessage{json.RawMessage(`{}`)})

@@ -90,7 +90,7 @@ func (i *Image) agree(v Validation) error {
 		return nil
 	}
 	if v.MD5 != "" && v.MD5 != i.MD5 || v.Algo != "" && (v.Algo != i.HashAlgo || v.Value != i.HashValue) {
-		return fault.Invalid("validation_data", "validation_data differs from what is known of the image")
+		return fault.Conflict("validation_data differs from what is known of image %s", i.ID)
 	}
 	return nil
 }
