@@ -16,7 +16,6 @@ import (
 	"nephos/internal/image/metadef"
 	networkapi "nephos/internal/network/api"
 	placementapi "nephos/internal/placement/api"
-	"nephos/internal/policy"
 	volumeapi "nephos/internal/volume/api"
 )
 
@@ -67,35 +66,28 @@ type face struct {
 func (c *controller) apis() ([]face, error) {
 	uri := c.cfg.URL(config.PortIdentity, "/v3")
 	log := c.log
-	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri})
+	book, err := Policies(c.cfg)
 	if err != nil {
 		return nil, err
 	}
-	imgRules, err := policy.New(policy.Base, imageapi.Rules)
+	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri, Policy: book.enforcer("identity")})
 	if err != nil {
 		return nil, err
 	}
-	img, err := imageapi.New(c.images, imageapi.Deps{Metadefs: metadef.New(c.db), Auth: c.identity, AuthURI: uri, Policy: imgRules, Log: log, ShowLocations: c.cfg.Image.ShowLocations,
+	img, err := imageapi.New(c.images, imageapi.Deps{Metadefs: metadef.New(c.db), Auth: c.identity, AuthURI: uri, Policy: book.enforcer("image"), Log: log, ShowLocations: c.cfg.Image.ShowLocations,
 		ShowDirectURL: c.cfg.Image.ShowDirectURL, Protections: imageProtections(c.cfg.Image.Protections)})
 	if err != nil {
 		return nil, err
 	}
-	netRules, err := policy.New(policy.Base, networkapi.Rules)
+	net := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("network"), Log: log, Quotas: c.quotas, DB: c.db})
+	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("volume"), Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
+	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("compute"), Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas,
+		ImageURL: c.cfg.URL(config.PortImage, ""),
+		Fsck:     func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
 	if err != nil {
 		return nil, err
 	}
-	net := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Policy: netRules, Log: log, Quotas: c.quotas, DB: c.db})
-	volRules, err := policy.New(policy.Base, volumeapi.Rules)
-	if err != nil {
-		return nil, err
-	}
-	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: volRules, Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
-	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas, ImageURL: c.cfg.URL(config.PortImage, ""),
-		Fsck: func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
-	if err != nil {
-		return nil, err
-	}
-	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Log: log})
+	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Policy: book.enforcer("placement"), Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@
 //	process.go  up, agent, down, version: the verbs that run or clean this machine; they call package app
 //	settings.go flags over the configuration file
 //	logging.go  where a process's log goes
+//	policy.go   rules and why they allow or refuse
 //	doctor.go   the doctor verb; the checks are in cli/doctor
 //	client/     the verbs that talk to a cloud, any OpenStack cloud, through gophercloud
 //

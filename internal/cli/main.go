@@ -43,6 +43,12 @@ type grammar struct {
 	Volume     client.Volume     `cmd:"" group:"resources" help:"list, show, create, delete, attach, detach."`
 	Quota      client.Quota      `cmd:"" group:"resources" help:"show, set."`
 
+	Project client.Project `cmd:"" group:"people" help:"list, show, create, delete."`
+	User    client.User    `cmd:"" group:"people" help:"list, show, create, password, delete."`
+	Role    client.Role    `cmd:"" group:"people" help:"list, create, delete, add, remove."`
+	AppCred client.AppCred `cmd:"" name:"appcred" group:"people" help:"Application credentials: list, create, delete."`
+
+	Policy  policyCmd   `cmd:"" group:"other" help:"list the rules, explain why a call is allowed or refused."`
 	Fsck    client.Fsck `cmd:"" group:"other" help:"Prove that nothing in a nephos cloud is without an owner."`
 	Version versionCmd  `cmd:"" group:"other" help:"Print the version."`
 	Help    helpCmd     `cmd:"" group:"other" help:"Explain a verb."`
@@ -53,6 +59,7 @@ var groups = []kong.Group{
 	{Key: "cloud", Title: "This machine"},
 	{Key: "servers", Title: "Servers"},
 	{Key: "resources", Title: "What servers are made of"},
+	{Key: "people", Title: "Who may do what"},
 	{Key: "other", Title: "Other"},
 	{Key: "where", Title: "Which cloud, and how to answer:"},
 }

@@ -55,6 +55,16 @@ func (c *Credentials) attribute(name string) (string, bool) {
 			return "True", true
 		}
 		return "False", true
+	case "is_admin_project": // oslo.context's value where Keystone has no project of that kind
+		return "True", true
+	case "user_name":
+		return c.UserName, true
+	case "project_name":
+		return c.ProjectName, true
+	case "token.project.domain.id":
+		return c.ProjectDomainID, true
+	case "token.user.domain.id":
+		return c.UserDomainID, true
 	}
 	return "", false
 }

@@ -8,6 +8,7 @@ import (
 // check is a parsed rule.
 type check interface {
 	eval(e *Enforcer, c *Credentials, t Target, depth int) bool
+	explain(e *Enforcer, c *Credentials, t Target, depth int) Step
 }
 
 type (
@@ -18,12 +19,26 @@ type (
 	roleC  string
 	ruleC  string
 	matchC struct{ left, right operand }
+	fieldC struct { // Neutron's: the target's attribute has that value
+		resource, value string
+		name            operand
+	}
 )
 
 // operand is one side of "left:right": a literal, or the name of an attribute of the credentials (left) or the target (right).
 type operand struct {
 	literal bool
 	text    string
+	also    string // another spelling of a target's attribute, asked for when there is none by text
+}
+
+// of finds a target's attribute.
+func (o operand) of(t Target) (string, bool) {
+	v, ok := t[o.text]
+	if !ok && o.also != "" {
+		v, ok = t[o.also]
+	}
+	return v, ok
 }
 
 // maxDepth bounds rules that refer to each other in a circle; beyond it the answer is no.
@@ -70,7 +85,7 @@ func (m matchC) eval(_ *Enforcer, c *Credentials, t Target, _ int) bool {
 	}
 	right := m.right.text
 	if !m.right.literal {
-		v, ok := t[m.right.text]
+		v, ok := m.right.of(t)
 		if !ok {
 			return false
 		}
@@ -78,6 +93,11 @@ func (m matchC) eval(_ *Enforcer, c *Credentials, t Target, _ int) bool {
 	}
 	// Two absent ids are not the same id: an unscoped token must not match a resource without a project.
 	return left != "" && strings.EqualFold(left, right) || left == right && m.left.literal
+}
+
+func (f fieldC) eval(_ *Enforcer, _ *Credentials, t Target, _ int) bool {
+	v, ok := f.name.of(t)
+	return ok && strings.EqualFold(v, f.value)
 }
 
 // parse reads one rule of oslo.policy's language: `role:admin or (role:member and project_id:%(project_id)s)`, `rule:NAME`,
@@ -212,6 +232,13 @@ func leaf(tok string) (check, error) {
 		return roleC(match), nil
 	case "rule":
 		return ruleC(match), nil
+	case "field":
+		resource, rest, ok1 := strings.Cut(match, ":")
+		i := strings.LastIndex(rest, "=")
+		if !ok1 || i < 1 || strings.HasPrefix(rest[i+1:], "~") {
+			return nil, fmt.Errorf("%q is not of the form field:resource:attribute=value", tok)
+		}
+		return fieldC{resource, rest[i+1:], operand{text: rest[:i], also: spelled(rest[:i])}}, nil
 	case "http", "https":
 		return nil, fmt.Errorf("remote check %q is not supported", tok)
 	}
@@ -221,7 +248,8 @@ func leaf(tok string) (check, error) {
 	}
 	right := operand{literal: true, text: match}
 	if inner, ok := strings.CutPrefix(match, "%("); ok {
-		right = operand{text: strings.TrimSuffix(inner, ")s")}
+		name := strings.TrimSuffix(inner, ")s")
+		right = operand{text: name, also: spelled(name)}
 	} else if q, ok := unquote(match); ok {
 		right.text = q
 	}

@@ -66,7 +66,7 @@ var rooms = map[string][]string{
 
 	// The top.
 	"app":        {"..."},
-	"cli":        {"app", "config", "fault", "cli/..."},
+	"cli":        {"app", "config", "fault", "policy", "cli/..."},
 	"cli/client": {"fault", "diskformat"},
 	"cli/doctor": {"config", "fault", "db", "host/hypervisor", "host/hypervisor/qemu"}, // asks the parts that would fail later
 

@@ -220,3 +220,37 @@ func TestGuestIsUnprivileged(t *testing.T) {
 	require.NotContains(t, string(cmdline), "secret")
 	private(t, c.dir)
 }
+
+// TestPolicyFile: a policy.yaml in the state directory holds for every service, and a mistake in it is told before anything is served.
+func TestPolicyFile(t *testing.T) {
+	t.Parallel()
+	c := fakeCloud(t, 1)
+	admin := c.admin()
+	bob := admin.user("bob")
+	img := bob.upload("tiny", "raw", make([]byte, 4096))
+	require.Equal(t, 202, bob.boot("vm", img, nil).code)
+	file := filepath.Join(c.dir, "policy.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("\"os_compute_api:servers:create\": rule:builders\nbuilders: role:builder or rule:context_is_admin\nadd_image: '!'\ncreate_network: role:nobody\n"), 0o600))
+	c.stop()
+	c.start()
+	require.Equal(t, 403, bob.boot("vm2", img, nil).code)
+	bob.must(403, "POST", image, "/images", object{"name": "x"})
+	bob.must(403, "POST", network, "/networks", object{"network": object{}})
+	bob.must(202, "POST", volume, "/volumes", object{"volume": object{"size": 1}})
+
+	out := c.run(binary, "policy", "explain", "--state-dir", c.dir, "POST", "/v2.1/servers")
+	require.Contains(t, out, "yes  os_compute_api:servers:create")
+	require.Contains(t, out, "rule:builders")
+	out, _, err := c.try(binary, "policy", "explain", "--state-dir", c.dir, "os_compute_api:servers:create", "--role", "member", "--project-id", "p")
+	require.Error(t, err)
+	require.Contains(t, out, "no   os_compute_api:servers:create")
+	require.Contains(t, c.run(binary, "policy", "list", "--state-dir", c.dir, "--changed"), "line 3 of "+file)
+
+	c.stop()
+	require.NoError(t, os.WriteFile(file, []byte("# mine\nadd_imagee: '!'\n"), 0o600))
+	b, err := exec.Command(binary, "up", "--state-dir", c.dir, "--driver", "fake", "--port-offset", fmt.Sprint(c.offset)).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(b), `policy.yaml: line 2: no service has a rule "add_imagee" (did you mean "add_image"?)`)
+	require.NoError(t, os.Remove(file))
+	c.start()
+}

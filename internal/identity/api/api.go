@@ -13,9 +13,10 @@ import (
 
 // Deps is what the face needs besides the service.
 type Deps struct {
-	Log     *slog.Logger // nil: discard
-	AuthURI string       // for WWW-Authenticate: http://host:5000/v3
-	Rules   policy.Rules // override DefaultRules
+	Log     *slog.Logger     // nil: discard
+	Policy  *policy.Enforcer // with DefaultRules in it; nil: made of them and Rules
+	AuthURI string           // for WWW-Authenticate: http://host:5000/v3
+	Rules   policy.Rules     // override DefaultRules
 }
 
 // face holds the handlers.
@@ -23,16 +24,18 @@ type face struct{ svc *identity.Service }
 
 // New gives the service's table; Compile makes its handler.
 func New(svc *identity.Service, d Deps) (*httpapi.Service, error) {
-	enforcer, err := policy.New(policy.Base, DefaultRules, d.Rules)
-	if err != nil {
-		return nil, err
+	if d.Policy == nil {
+		var err error
+		if d.Policy, err = policy.New(policy.Base, DefaultRules, d.Rules); err != nil {
+			return nil, err
+		}
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &face{svc: svc}
 	return &httpapi.Service{
-		Name: "identity", Auth: svc, AuthURI: d.AuthURI, Policy: enforcer, Errors: errorStyle, Log: d.Log,
+		Name: "identity", Auth: svc, AuthURI: d.AuthURI, Policy: d.Policy, Errors: errorStyle, Log: d.Log,
 		Mounts: []httpapi.Mount{{Prefix: "/v3"}},
 		Routes: varying(f.v3Routes()),
 		Root:   varying(f.rootRoutes()),

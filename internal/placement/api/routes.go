@@ -15,7 +15,8 @@ type Deps struct {
 	DB      *db.DB
 	Auth    httpapi.Authenticator
 	AuthURI string
-	Log     *slog.Logger // nil: the default logger
+	Policy  *policy.Enforcer // with Rules in it; nil: policy.Base and Rules
+	Log     *slog.Logger     // nil: the default logger
 }
 
 // The oldest and newest microversions.
@@ -38,9 +39,11 @@ type server struct{ db *db.DB }
 
 // New returns the service's table; the caller compiles it.
 func New(d Deps) (*httpapi.Service, error) {
-	enforcer, err := policy.New(policy.Base, Rules)
-	if err != nil {
-		return nil, err
+	if d.Policy == nil {
+		var err error
+		if d.Policy, err = policy.New(policy.Base, Rules); err != nil {
+			return nil, err
+		}
 	}
 	log := d.Log
 	if log == nil {
@@ -48,7 +51,7 @@ func New(d Deps) (*httpapi.Service, error) {
 	}
 	s := &server{db: d.DB}
 	return &httpapi.Service{
-		Name: "placement", Auth: d.Auth, AuthURI: d.AuthURI, Policy: enforcer, Errors: errorBody, Log: log,
+		Name: "placement", Auth: d.Auth, AuthURI: d.AuthURI, Policy: d.Policy, Errors: errorBody, Log: log,
 		Micro:  &httpapi.Microversions{Service: "placement", Min: oldest, Max: newest, Default: oldest},
 		Mounts: []httpapi.Mount{{Prefix: "", Project: httpapi.ProjectNone}},
 		Root:   []httpapi.Route{{Method: http.MethodGet, Path: "/", Name: "versions", Public: true, Handler: versions}},
