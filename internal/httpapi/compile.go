@@ -37,10 +37,11 @@ func (s *Service) Compile() (http.Handler, error) {
 	for _, cs := range t.ledger {
 		sort.SliceStable(cs, func(i, j int) bool { return cs[j].At.Less(cs[i].At) })
 	}
-	if err := t.fill(t.root, s.Root); err != nil {
+	doc := s.documentRoute()
+	if err := t.fill(t.root, append(slices.Clone(s.Root), doc)); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	if err := t.fill(t.routes, s.Routes); err != nil {
+	if err := t.fill(t.routes, append(slices.Clone(s.Routes), doc)); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	return t, nil
