@@ -23,9 +23,9 @@ type FsckReport struct {
 // world is what SQL says should exist, read at one moment.
 type world struct {
 	servers map[string]serverRow
-	active  map[string]string   // subjects with a workflow under way → kind
-	volumes map[string][]string // host → ids whose files should lie there
-	snaps   map[string][]string
+	active  map[string]string        // subjects with a workflow under way → kind
+	volumes map[string][]volume.Held // by host
+	snaps   map[string][]volume.Held
 	ports   map[string]portRow
 	nets    map[string]bool
 	routers map[string]bool
@@ -102,7 +102,7 @@ func (c *controller) fsckRows(ctx context.Context) (w world, problems []string, 
 }
 
 func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {
-	w := world{servers: map[string]serverRow{}, volumes: map[string][]string{}, snaps: map[string][]string{}, ports: map[string]portRow{}, nets: map[string]bool{}, routers: map[string]bool{}}
+	w := world{servers: map[string]serverRow{}, volumes: map[string][]volume.Held{}, snaps: map[string][]volume.Held{}, ports: map[string]portRow{}, nets: map[string]bool{}, routers: map[string]bool{}}
 	var servers []serverRow
 	if err := tx.Select(ctx, &servers, `SELECT id, project_id, host, vm_state, task_state FROM servers WHERE deleted = FALSE`); err != nil {
 		return w, err
@@ -238,7 +238,8 @@ func checkHost(inv hostapi.Inventory, w *world) []string {
 		}
 	}
 	for _, s := range w.servers {
-		if s.Host == inv.Host && w.active[s.ID] == "" && !slices.Contains(inv.Instances, s.ID) {
+		// One in ERROR promises no machine: a delete may have failed after the machine went. Its fault says what happened, and deleting it again ends it.
+		if s.Host == inv.Host && w.active[s.ID] == "" && s.VMState != compute.Errored && !slices.Contains(inv.Instances, s.ID) {
 			bad("server %s should be here and is not", s.ID)
 		}
 	}
@@ -253,15 +254,15 @@ func checkHost(inv hostapi.Inventory, w *world) []string {
 			bad("device %s belongs to port %q, which is not here", d.Name, d.ID)
 		}
 	}
-	files := func(what string, have, want []string) {
+	files := func(what string, have []string, rows []volume.Held) {
 		for _, id := range have {
-			if w.active[id] == "" && !slices.Contains(want, id) {
+			if w.active[id] == "" && !slices.ContainsFunc(rows, func(h volume.Held) bool { return h.ID == id }) {
 				bad("%s %s has files and no row", what, id)
 			}
 		}
-		for _, id := range want {
-			if w.active[id] == "" && !slices.Contains(have, id) {
-				bad("%s %s has a row and no files", what, id)
+		for _, h := range rows {
+			if w.active[h.ID] == "" && h.Must() && !slices.Contains(have, h.ID) {
+				bad("%s %s has a row and no files", what, h.ID)
 			}
 		}
 	}

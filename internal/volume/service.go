@@ -359,11 +359,20 @@ func Used(ctx context.Context, tx *db.Tx) (map[string]map[string]int64, error) {
 	return out, nil
 }
 
-// OnHost lists the ids of volumes and snapshots whose bytes should lie on a host, for fsck.
-func OnHost(ctx context.Context, tx *db.Tx, host string) (volumes, snapshots []string, err error) {
-	if err := tx.Select(ctx, &volumes, `SELECT id FROM volumes WHERE host = ? ORDER BY id`, host); err != nil {
+// Held is a volume or snapshot whose bytes may lie on a host.
+type Held struct {
+	ID     string `db:"id"`
+	Status Status `db:"status"`
+}
+
+// Must says that the bytes are there. What failed to be made, or to be deleted, promises nothing: its status says so, and deleting it again ends it.
+func (h Held) Must() bool { return h.Status != Errored && h.Status != ErrorDeleting }
+
+// OnHost lists the volumes and snapshots of a host, for fsck.
+func OnHost(ctx context.Context, tx *db.Tx, host string) (volumes, snapshots []Held, err error) {
+	if err := tx.Select(ctx, &volumes, `SELECT id, status FROM volumes WHERE host = ? ORDER BY id`, host); err != nil {
 		return nil, nil, err
 	}
-	err = tx.Select(ctx, &snapshots, `SELECT id FROM volume_snapshots WHERE host = ? ORDER BY id`, host)
+	err = tx.Select(ctx, &snapshots, `SELECT id, status FROM volume_snapshots WHERE host = ? ORDER BY id`, host)
 	return volumes, snapshots, err
 }

@@ -1,0 +1,35 @@
+package chaos
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
+
+// What is tested, from the environment.
+var (
+	binary     = os.Getenv("NEPHOS_CHAOS_BIN")
+	guestImage = os.Getenv("NEPHOS_CHAOS_IMAGE")
+	long       = os.Getenv("NEPHOS_CHAOS_LONG") != "" // all faults at all points
+	doc        = os.Getenv("NEPHOS_CHAOS_DOC")        // file that the table is written to
+	keep       = os.Getenv("NEPHOS_CHAOS_KEEP") != ""
+	lanes      = 3 // clouds side by side
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if binary == "" {
+		fmt.Println("chaos: nothing run: needs a binary with fault points in NEPHOS_CHAOS_BIN (`make chaos`)")
+		os.Exit(0)
+	}
+	if guestImage == "" {
+		guestImage = filepath.Join(filepath.Dir(binary), "..", "guest", "out", "nephos-guest.qcow2")
+	}
+	if n, err := strconv.Atoi(os.Getenv("NEPHOS_CHAOS_LANES")); err == nil && n > 0 {
+		lanes = n
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,385 @@
+package chaos
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fault is what happens at a point.
+type fault string
+
+const (
+	none        fault = "none"
+	fails       fault = "the step fails"
+	killed      fault = "kill -9"
+	killedTwice fault = "kill -9, again on the way back"
+	stopped     fault = "SIGTERM"
+	otherKilled fault = "kill -9 of the other process"
+	bothKilled  fault = "kill -9 of both"
+)
+
+// trial is one cell of the matrix.
+type trial struct {
+	row    scenario
+	failAt string // a workflow point at which the step fails, so that everything is undone; "" for the way forward
+	point  string // where the fault strikes
+	fault  fault
+}
+
+func (c trial) String() string {
+	s := fmt.Sprintf("%v at %s: %s", c.row, c.point, c.fault)
+	if c.failAt != "" {
+		s += " while undoing " + c.failAt
+	}
+	return s
+}
+
+// result is a trial with what came of it.
+type result struct {
+	trial
+	outcome string
+	took    time.Duration
+	err     error
+}
+
+// lane is one cloud that trials follow one another in.
+type lane struct {
+	t     *testing.T
+	c     *cloud
+	a     *client
+	image string
+	n     int
+}
+
+func newLane(t *testing.T) *lane {
+	t.Helper()
+	c := fakeCloud(t, 4)
+	a := c.login()
+	img, err := a.upload("tiny", make([]byte, 4096))
+	require.NoError(t, err)
+	return &lane{t: t, c: c, a: a, image: img}
+}
+
+func (l *lane) stage() *stage {
+	l.n++
+	return &stage{client: l.a, name: fmt.Sprintf("case%d-", l.n), image: l.image}
+}
+
+// owner is the half that a point lies in.
+func (l *lane) owner(point string) (own, other *half) {
+	if strings.HasPrefix(point, "agent/") || strings.HasPrefix(point, "nft/") {
+		return l.c.agent, l.c.controller
+	}
+	return l.c.controller, l.c.agent
+}
+
+// lead arms what brings the workflow onto the trial's way.
+func (l *lane) lead(row scenario, failAt string) {
+	for i, a := range row.agentArms {
+		l.c.agent.arm(fmt.Sprintf("lead%d", i), a)
+	}
+	if failAt != "" {
+		l.c.controller.arm("fail", arm{Point: failAt, Do: "error"})
+	}
+}
+
+func (l *lane) disarm() {
+	l.c.agent.disarmAll()
+	l.c.controller.disarmAll()
+}
+
+// rehearse runs a row without a fault (but on its way) and gives the points that it passes, the controller's and the agent's.
+func (l *lane) rehearse(row scenario, failAt string) (points []string, outcome string, err error) {
+	defer l.disarm()
+	s := l.stage()
+	if row.before != nil {
+		if err := row.before(s); err != nil {
+			return nil, "", fmt.Errorf("preparing: %w", err)
+		}
+	}
+	l.lead(row, failAt)
+	atController, atAgent := l.c.controller.watch(), l.c.agent.watch()
+	if err := row.begin(s); err != nil && failAt == "" {
+		return nil, "", fmt.Errorf("beginning: %w", err)
+	}
+	if _, err := s.settled(); err != nil {
+		return nil, "", err
+	}
+	points = append(atController(), atAgent()...)
+	l.disarm()
+	outcome, err = s.verdict(false)
+	return points, outcome, err
+}
+
+// run is one trial.
+func (l *lane) run(c trial) (outcome string, err error) {
+	defer l.disarm()
+	s := l.stage()
+	if c.row.before != nil {
+		if err := c.row.before(s); err != nil {
+			return "", fmt.Errorf("preparing: %w", err)
+		}
+	}
+	l.lead(c.row, c.failAt)
+	own, other := l.owner(c.point)
+	do := "crash"
+	switch c.fault {
+	case fails:
+		do = "error"
+	case stopped, otherKilled, bothKilled:
+		do = "hold"
+	}
+	own.arm("strike", arm{Point: c.point, Do: do, Times: 1})
+	answer := make(chan error, 1)
+	go func() { answer <- c.row.begin(s) }() // ends with the client's time at the latest
+	if !own.fired("strike", 20*time.Second) {
+		return "", fmt.Errorf("the point was not reached; the request: %v", <-answer)
+	}
+	if err := l.strike(c.fault, own, other); err != nil {
+		return "", err
+	}
+	asked := <-answer
+	outcome, err = s.verdict(asked == nil && strings.HasSuffix(c.row.kind, ".create"))
+	return outcome, err
+}
+
+// strike lets the fault run its course and starts again what it ended.
+func (l *lane) strike(f fault, own, other *half) error {
+	switch f {
+	case fails:
+		return nil
+	case killed, killedTwice:
+		if err := l.again(own); err != nil {
+			return err
+		}
+		if f == killedTwice {
+			return l.killLater(own)
+		}
+	case stopped:
+		if err := own.kill(syscall.SIGTERM); err != nil {
+			return err
+		}
+		own.disarmAll()
+		return l.c.tryStart(own)
+	case otherKilled:
+		if err := other.kill(syscall.SIGKILL); err != nil {
+			return err
+		}
+		own.disarm("strike")
+		return l.c.tryStart(other)
+	case bothKilled:
+		if err := errors.Join(other.kill(syscall.SIGKILL), own.kill(syscall.SIGKILL)); err != nil {
+			return err
+		}
+		own.disarmAll()
+		return errors.Join(l.c.tryStart(l.c.controller), l.c.tryStart(l.c.agent))
+	}
+	return nil
+}
+
+// again waits for a half to have died and starts it.
+func (l *lane) again(h *half) error {
+	select {
+	case <-h.proc.done:
+	case <-time.After(10 * time.Second):
+		return errors.New("the process did not die at its point")
+	}
+	return l.c.tryStart(h)
+}
+
+// killLater kills a half that is taking over what it left, at whatever line it is in.
+func (l *lane) killLater(h *half) error {
+	if err := h.kill(syscall.SIGKILL); err != nil {
+		return err
+	}
+	return l.c.tryStart(h)
+}
+
+// plan is the trials of one row: first what it passes, then what strikes there.
+type plan struct {
+	row     scenario
+	forward []string
+	undo    map[string][]string // failAt → points that only the undoing passes
+	trivial []result            // the rehearsals
+}
+
+// rehearseAll finds every row's ways, on several clouds side by side.
+func rehearseAll(t *testing.T) []plan {
+	plans := make([]plan, len(scenarios))
+	share(t, "rehearsal", len(scenarios), func(l *lane, i int) error {
+		p := plan{row: scenarios[i], undo: map[string][]string{}}
+		var err error
+		var outcome string
+		if p.forward, outcome, err = l.rehearse(p.row, ""); err != nil {
+			return fmt.Errorf("%v: %w", p.row, err)
+		}
+		p.trivial = append(p.trivial, result{trial: trial{row: p.row, point: "-", fault: none}, outcome: outcome})
+		for _, point := range p.forward {
+			if !strings.HasPrefix(point, "workflow/"+p.row.kind+"/") || !strings.HasSuffix(point, "/effect") {
+				continue
+			}
+			began := time.Now()
+			points, outcome, err := l.rehearse(p.row, point)
+			if err != nil {
+				return fmt.Errorf("%v, failing at %s: %w", p.row, point, err)
+			}
+			p.undo[point] = slices.DeleteFunc(points, func(x string) bool { return slices.Contains(p.forward, x) })
+			p.trivial = append(p.trivial, result{trial: trial{row: p.row, point: point, fault: fails}, outcome: outcome, took: time.Since(began)})
+		}
+		plans[i] = p
+		return nil
+	})
+	return plans
+}
+
+// covered wants a row for every declared workflow, and every step of it passed by one of them.
+func covered(t *testing.T, declared []workflowKind, plans []plan) {
+	t.Helper()
+	passed := map[string]bool{}
+	for _, p := range plans {
+		for _, x := range p.forward {
+			parts := strings.Split(x, "/")
+			if parts[0] == "workflow" && parts[1] == p.row.kind {
+				passed[parts[1]] = true
+				passed[parts[1]+"/"+parts[2]] = true
+			}
+		}
+	}
+	for _, w := range declared {
+		if !passed[w.Kind] {
+			t.Errorf("the declared workflow %s has no scenario: add a row to scenarios (test/chaos/scenario_test.go)", w.Kind)
+			continue
+		}
+		for _, s := range w.Steps {
+			if !passed[w.Kind+"/"+s.Name] {
+				t.Errorf("no scenario of %s passes its step %s", w.Kind, s.Name)
+			}
+		}
+	}
+	for _, p := range plans {
+		if !passed[p.row.kind] {
+			t.Errorf("the scenario %v begins no workflow of that kind", p.row)
+		}
+	}
+}
+
+// trials multiplies points by faults.
+func (p plan) trials() (out []trial) {
+	add := func(failAt string, points []string) {
+		for _, x := range points {
+			parts := strings.Split(x, "/")
+			if parts[0] == "workflow" && parts[1] != p.row.kind {
+				continue // a workflow that this one begins has rows of its own
+			}
+			faults := []fault{killed}
+			if parts[0] == "agent" && parts[2] != "command" && failAt == "" {
+				faults = append(faults, fails)
+			}
+			if parts[0] == "workflow" && parts[3] == "before" {
+				faults = append(faults, fails)
+			}
+			if long {
+				faults = append(faults, killedTwice, stopped, otherKilled, bothKilled)
+			} else if parts[3] == "effect" || parts[0] == "agent" && parts[3] == "done" {
+				faults = append(faults, stopped, otherKilled)
+			}
+			for _, f := range faults {
+				out = append(out, trial{row: p.row, failAt: failAt, point: x, fault: f})
+			}
+		}
+	}
+	add("", p.forward)
+	for _, failAt := range slices.Sorted(mapsKeys(p.undo)) {
+		add(failAt, p.undo[failAt])
+	}
+	return out
+}
+
+// TestMatrix kills, stops and fails every process at every point of every workflow, on simulated hosts.
+func TestMatrix(t *testing.T) {
+	began := time.Now()
+	plans := rehearseAll(t)
+	if t.Failed() {
+		return
+	}
+	c := fakeCloud(t, 1)
+	covered(t, c.declared(), plans)
+	var all []trial
+	var results []result
+	for _, p := range plans {
+		all = append(all, p.trials()...)
+		results = append(results, p.trivial...)
+	}
+	t.Logf("%d workflows, %d scenarios, %d trials; rehearsed in %v", len(c.declared()), len(scenarios), len(all), time.Since(began).Round(time.Second))
+	done := make([]result, len(all))
+	share(t, "trials", len(all), func(l *lane, i int) error {
+		start := time.Now()
+		outcome, err := l.run(all[i])
+		done[i] = result{trial: all[i], outcome: outcome, took: time.Since(start), err: err}
+		if err != nil {
+			return fmt.Errorf("%v: %w", all[i], err)
+		}
+		return nil
+	})
+	results = append(results, done...)
+	report(t, results, time.Since(began))
+}
+
+// share has n pieces of work done on several clouds. After a failure the lane goes on in a new cloud: the old one may be in pieces.
+func share(t *testing.T, name string, n int, work func(l *lane, i int) error) {
+	t.Helper()
+	var mu sync.Mutex
+	next := 0
+	take := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1
+	}
+	t.Run(name, func(t *testing.T) {
+		for k := range min(lanes, n) {
+			t.Run(fmt.Sprint(k+1), func(t *testing.T) {
+				t.Parallel()
+				var l *lane
+				for i := take(); i < n; i = take() {
+					if l == nil {
+						l = newLane(t)
+					}
+					if err := work(l, i); err != nil {
+						t.Errorf("%v\ncontroller:\n%s\nagent:\n%s", err, l.c.controller.tail(), l.c.agent.tail())
+						l = nil
+					}
+				}
+			})
+		}
+	})
+}
+
+// report prints what the run was like and writes the table if asked.
+func report(t *testing.T, results []result, took time.Duration) {
+	t.Helper()
+	bad := 0
+	for _, r := range results {
+		if r.err != nil {
+			bad++
+		}
+	}
+	t.Logf("%d trials, %d of them bad, in %v on %d clouds", len(results), bad, took.Round(time.Second), lanes)
+	slow := slices.Clone(results)
+	slices.SortFunc(slow, func(a, b result) int { return cmp.Compare(b.took, a.took) })
+	for _, r := range slow[:min(12, len(slow))] {
+		t.Logf("%6.2fs %v -> %s", r.took.Seconds(), r.trial, r.outcome)
+	}
+	if doc != "" && !t.Failed() {
+		require.NoError(t, writeTable(doc, results, took))
+	}
+}

@@ -1,0 +1,43 @@
+package chaos
+
+// scenario is a row of the matrix: how a workflow comes to begin.
+type scenario struct {
+	kind   string // the workflow
+	name   string // tells several scenarios of one kind apart
+	before func(*stage) error
+	begin  func(*stage) error
+	// agentArms are in force from before begin, to lead the workflow another way.
+	agentArms []arm
+}
+
+func (s scenario) String() string {
+	if s.name == "" {
+		return s.kind
+	}
+	return s.kind + " (" + s.name + ")"
+}
+
+// scenarios: at least one for every workflow that is declared, and together they pass every step.
+var scenarios = []scenario{
+	{kind: "server.create", begin: func(s *stage) error { return s.boot(nil) }},
+	{kind: "server.create", name: "with a volume", begin: (*stage).bootVolume},
+	{kind: "server.create", name: "next host", begin: (*stage).bootVolume, agentArms: []arm{{Point: "agent/build/hypervisor/after", Do: "error", Times: 1}}},
+	{kind: "server.delete", before: (*stage).running, begin: func(s *stage) error { return s.delete(compute, "/servers/"+s.server) }},
+	{kind: "server.start", before: after("os-stop", "SHUTOFF"), begin: does("os-start", nil)},
+	{kind: "server.stop", before: (*stage).running, begin: does("os-stop", nil)},
+	{kind: "server.reboot", before: (*stage).running, begin: does("reboot", object{"type": "SOFT"})},
+	{kind: "server.reboot-hard", before: (*stage).running, begin: does("reboot", object{"type": "HARD"})},
+	{kind: "server.pause", before: (*stage).running, begin: does("pause", nil)},
+	{kind: "server.unpause", before: after("pause", "PAUSED"), begin: does("unpause", nil)},
+	{kind: "server.suspend", before: (*stage).running, begin: does("suspend", nil)},
+	{kind: "server.resume", before: after("suspend", "SUSPENDED"), begin: does("resume", nil)},
+	{kind: "server.attach_volume", before: (*stage).runningAndVolume, begin: (*stage).attachVolume},
+	{kind: "server.detach_volume", before: (*stage).attached, begin: (*stage).detachVolume},
+	{kind: "server.attach_interface", before: (*stage).running, begin: (*stage).attachInterface},
+	{kind: "server.detach_interface", before: (*stage).plugged, begin: (*stage).detachInterface},
+	{kind: "volume.create", begin: (*stage).makeVolume},
+	{kind: "volume.delete", before: (*stage).available, begin: func(s *stage) error { return s.delete(volume, "/volumes/"+s.volume) }},
+	{kind: "volume.extend", before: (*stage).available, begin: func(s *stage) error { return s.volumeAction("os-extend", object{"new_size": 2}) }},
+	{kind: "snapshot.create", before: (*stage).available, begin: (*stage).makeSnapshot},
+	{kind: "snapshot.delete", before: (*stage).snapshotted, begin: func(s *stage) error { return s.delete(volume, "/snapshots/"+s.snap) }},
+}

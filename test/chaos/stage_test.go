@@ -1,0 +1,232 @@
+package chaos
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// stage is what one case has: its own names, and the ids of what it made. Verbs that prepare return an error when the cloud does not do what it should; the request under
+// test goes through the same client, but its answer may be lost.
+type stage struct {
+	*client
+	name   string // of everything the case makes: what a lost answer made is found by it
+	image  string
+	server string
+	volume string
+	snap   string
+	port   string
+}
+
+const patience = 60 * time.Second
+
+// boot asks for a server.
+func (s *stage) boot(extra object) error {
+	body := object{"name": s.name, "imageRef": s.image, "flavorRef": "42", "networks": "auto"}
+	for k, v := range extra {
+		body[k] = v
+	}
+	r, err := s.do("POST", compute, "/servers", object{"server": body})
+	if err == nil {
+		s.server = r.str("server/id")
+	}
+	return err
+}
+
+// bootVolume asks for a server with a blank second disk, a volume made on the way.
+func (s *stage) bootVolume() error {
+	return s.boot(object{"block_device_mapping_v2": []object{
+		{"boot_index": 0, "uuid": s.image, "source_type": "image", "destination_type": "local", "delete_on_termination": true},
+		{"boot_index": -1, "source_type": "blank", "destination_type": "volume", "volume_size": 1, "delete_on_termination": true}}})
+}
+
+// running prepares an ACTIVE server.
+func (s *stage) running() error {
+	if err := s.boot(nil); err != nil {
+		return err
+	}
+	return s.serverIs("ACTIVE")
+}
+
+func (s *stage) serverIs(want string) error {
+	var r reply
+	if !poll(patience, 5*time.Millisecond, func() bool {
+		r, _ = s.try("GET", compute, "/servers/"+s.server, nil)
+		return r.str("server/status") == want && r.str("server/OS-EXT-STS:task_state") == ""
+	}) {
+		return fmt.Errorf("server is not %s: %s", want, r)
+	}
+	return nil
+}
+
+// action asks for one of the server's actions.
+func (s *stage) action(name string, arg any) error {
+	_, err := s.do("POST", compute, "/servers/"+s.server+"/action", object{name: arg})
+	return err
+}
+
+// after prepares a server that an action has brought to a status.
+func after(action, status string) func(*stage) error {
+	return func(s *stage) error {
+		if err := s.running(); err != nil {
+			return err
+		}
+		if err := s.action(action, nil); err != nil {
+			return err
+		}
+		return s.serverIs(status)
+	}
+}
+
+// does is the request for an action.
+func does(action string, arg any) func(*stage) error {
+	return func(s *stage) error { return s.action(action, arg) }
+}
+
+// makeVolume asks for a volume.
+func (s *stage) makeVolume() error {
+	r, err := s.do("POST", volume, "/volumes", object{"volume": object{"name": s.name, "size": 1}})
+	if err == nil {
+		s.volume = r.str("volume/id")
+	}
+	return err
+}
+
+// available prepares a volume.
+func (s *stage) available() error {
+	if err := s.makeVolume(); err != nil {
+		return err
+	}
+	return s.volumeIs("available")
+}
+
+func (s *stage) volumeIs(want string) error {
+	var r reply
+	if !poll(patience, 5*time.Millisecond, func() bool {
+		r, _ = s.try("GET", volume, "/volumes/"+s.volume, nil)
+		return r.str("volume/status") == want
+	}) {
+		return fmt.Errorf("volume is not %s: %s", want, r)
+	}
+	return nil
+}
+
+func (s *stage) volumeAction(name string, arg any) error {
+	_, err := s.do("POST", volume, "/volumes/"+s.volume+"/action", object{name: arg})
+	return err
+}
+
+// runningAndVolume prepares a volume, and a server on its host.
+func (s *stage) runningAndVolume() error {
+	if err := s.available(); err != nil {
+		return err
+	}
+	r, err := s.do("GET", volume, "/volumes/"+s.volume, nil)
+	if err != nil {
+		return err
+	}
+	host, _, _ := strings.Cut(r.str("volume/os-vol-host-attr:host"), "@")
+	if err := s.boot(object{"availability_zone": "nova:" + host}); err != nil {
+		return err
+	}
+	return s.serverIs("ACTIVE")
+}
+
+func (s *stage) attachVolume() error {
+	_, err := s.do("POST", compute, "/servers/"+s.server+"/os-volume_attachments", object{"volumeAttachment": object{"volumeId": s.volume}})
+	return err
+}
+
+func (s *stage) attached() error {
+	if err := s.runningAndVolume(); err != nil {
+		return err
+	}
+	if err := s.attachVolume(); err != nil {
+		return err
+	}
+	return s.volumeIs("in-use")
+}
+
+func (s *stage) detachVolume() error {
+	_, err := s.do("DELETE", compute, "/servers/"+s.server+"/os-volume_attachments/"+s.volume, nil)
+	return err
+}
+
+func (s *stage) attachInterface() error {
+	nets, err := s.do("GET", network, "/networks?name=private", nil)
+	if err != nil {
+		return err
+	}
+	r, err := s.do("POST", compute, "/servers/"+s.server+"/os-interface", object{"interfaceAttachment": object{"net_id": nets.str("networks/0/id")}})
+	if err == nil {
+		s.port = r.str("interfaceAttachment/port_id")
+	}
+	return err
+}
+
+func (s *stage) plugged() error {
+	if err := s.running(); err != nil {
+		return err
+	}
+	if err := s.attachInterface(); err != nil {
+		return err
+	}
+	return s.serverIs("ACTIVE")
+}
+
+func (s *stage) detachInterface() error {
+	_, err := s.do("DELETE", compute, "/servers/"+s.server+"/os-interface/"+s.port, nil)
+	return err
+}
+
+func (s *stage) makeSnapshot() error {
+	r, err := s.do("POST", volume, "/snapshots", object{"snapshot": object{"name": s.name, "volume_id": s.volume, "force": true}})
+	if err == nil {
+		s.snap = r.str("snapshot/id")
+	}
+	return err
+}
+
+func (s *stage) snapshotted() error {
+	if err := s.available(); err != nil {
+		return err
+	}
+	if err := s.makeSnapshot(); err != nil {
+		return err
+	}
+	var r reply
+	if !poll(patience, 5*time.Millisecond, func() bool {
+		r, _ = s.try("GET", volume, "/snapshots/"+s.snap, nil)
+		return r.str("snapshot/status") == "available"
+	}) {
+		return fmt.Errorf("snapshot is not available: %s", r)
+	}
+	return nil
+}
+
+func (s *stage) delete(port int, path string) error {
+	r, err := s.try("DELETE", port, path, nil)
+	if err == nil && r.code >= 300 && r.code != 404 {
+		err = fmt.Errorf("%s", r)
+	}
+	return err
+}
+
+// mine lists the ids of a collection's things that carry the case's name.
+func (s *stage) mine(port int, collection, key string) ([]string, error) {
+	r, err := s.get(port, collection)
+	if err != nil {
+		return nil, err
+	}
+	if r.code != 200 {
+		return nil, fmt.Errorf("%s", r)
+	}
+	var out []string
+	for i := range r.list(key) {
+		at := fmt.Sprintf("%s/%d/", key, i)
+		if strings.HasPrefix(r.str(at+"name"), s.name) {
+			out = append(out, r.str(at+"id"))
+		}
+	}
+	return out, nil
+}

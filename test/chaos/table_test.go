@@ -1,0 +1,83 @@
+package chaos
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+func mapsKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
+
+// begin and end mark the part of docs/reliability.md that the test writes.
+const (
+	tableBegin = "<!-- written by test/chaos: begin -->"
+	tableEnd   = "<!-- written by test/chaos: end -->"
+)
+
+// writeTable puts the table into a file between its marks.
+func writeTable(file string, results []result, took time.Duration) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	head, rest, ok := strings.Cut(string(old), tableBegin)
+	_, tail, ok2 := strings.Cut(rest, tableEnd)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no marks for the table", file)
+	}
+	return os.WriteFile(file, []byte(head+tableBegin+"\n"+table(results, took)+tableEnd+tail), 0o644)
+}
+
+// table has a section per row and a line per point and fault; trials that differ only in the point come together.
+func table(results []result, took time.Duration) string {
+	var b strings.Builder
+	kinds := map[string]bool{}
+	for _, r := range results {
+		kinds[r.row.kind] = true
+	}
+	fmt.Fprintf(&b, "\n%d workflows, %d trials, all at rest, explained, usable, exact and clean afterwards; %d s on %d clouds side by side.\n", len(kinds), len(results), int(took.Seconds()), lanes)
+	row := ""
+	for _, r := range results {
+		if name := r.row.String(); name != row {
+			row = name
+			continue
+		}
+	}
+	rows := map[string][]result{}
+	var order []string
+	for _, r := range results {
+		name := r.row.String()
+		if rows[name] == nil {
+			order = append(order, name)
+		}
+		rows[name] = append(rows[name], r)
+	}
+	slices.Sort(order)
+	for _, name := range order {
+		fmt.Fprintf(&b, "\n### %s\n\n| point | fault | outcome |\n|---|---|---|\n", name)
+		type line struct{ fault, outcome string }
+		at := map[line][]string{}
+		var lines []line
+		for _, r := range rows[name] {
+			p := r.point
+			if r.failAt != "" {
+				p += " (undoing)"
+			}
+			l := line{string(r.fault), r.outcome}
+			if at[l] == nil {
+				lines = append(lines, l)
+			}
+			if !slices.Contains(at[l], p) {
+				at[l] = append(at[l], p)
+			}
+		}
+		for _, l := range lines {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(at[l], "<br>"), l.fault, strings.ReplaceAll(l.outcome, "|", "/"))
+		}
+	}
+	return b.String()
+}

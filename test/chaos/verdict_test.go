@@ -1,0 +1,234 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settleTime is how long a case may take to come to rest. Nothing here needs more than a lease and a few heartbeats.
+const settleTime = 60 * time.Second
+
+// restful are the states in which a thing waits for its owner.
+var restful = map[string][]string{
+	"server":   {"ACTIVE", "ERROR", "SHUTOFF", "PAUSED", "SUSPENDED", "RESCUE", "SHELVED", "SHELVED_OFFLOADED", "VERIFY_RESIZE", "SOFT_DELETED"},
+	"volume":   {"available", "in-use", "error", "error_deleting", "error_extending", "error_restoring"},
+	"snapshot": {"available", "error", "error_deleting"},
+}
+
+// thing is a server, volume or snapshot of a case, as its API shows it.
+type thing struct {
+	what, id, status, task, host string
+	fault, details               string
+}
+
+func (x thing) restful() bool { return x.task == "" && slices.Contains(restful[x.what], x.status) }
+
+func (x thing) String() string {
+	s := x.what + " " + x.status
+	if x.task != "" {
+		s += "/" + x.task
+	}
+	return s
+}
+
+// things lists everything that carries the case's name.
+func (s *stage) things() ([]thing, error) {
+	var out []thing
+	for _, l := range []struct {
+		what, path, key string
+		port            int
+	}{{"server", "/servers/detail?name=" + url.QueryEscape("^"+s.name), "servers", compute}, {"volume", "/volumes/detail", "volumes", volume}, {"snapshot", "/snapshots/detail", "snapshots", volume}} {
+		r, err := s.get(l.port, l.path)
+		if err != nil {
+			return nil, err
+		}
+		if r.code != 200 {
+			return nil, fmt.Errorf("%s", r)
+		}
+		for i := range r.list(l.key) {
+			at := fmt.Sprintf("%s/%d/", l.key, i)
+			x := thing{what: l.what, id: r.str(at + "id"), status: r.str(at + "status")}
+			// A volume that a server brought has no name of its own; nothing but this case is in the cloud.
+			if l.what == "server" {
+				x.task, x.host = r.str(at+"OS-EXT-STS:task_state"), r.str(at+"OS-EXT-SRV-ATTR:host")
+				x.fault, x.details = r.str(at+"fault/message"), r.str(at+"fault/details")
+			}
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// settled waits until everything rests and nothing works on a server (detaching shows in no state).
+func (s *stage) settled() (all []thing, err error) {
+	if !poll(settleTime, 10*time.Millisecond, func() bool {
+		all, err = s.things()
+		if err != nil || slices.ContainsFunc(all, func(x thing) bool { return !x.restful() }) {
+			return false
+		}
+		busy := false
+		for _, x := range all {
+			if x.what == "server" {
+				r, terr := s.get(compute, "/servers/"+x.id+"/os-nephos-trace")
+				busy = busy || terr != nil || strings.Contains(string(r.body), `"status":"running"`) || strings.Contains(string(r.body), `"status":"undoing"`)
+			}
+		}
+		return !busy
+	}) {
+		return all, errors.Join(err, fmt.Errorf("does not settle within %v: %v", settleTime, all))
+	}
+	return all, err
+}
+
+// explained wants a reason and the step for whatever went wrong.
+func (s *stage) explained(all []thing) error {
+	for _, x := range all {
+		if x.what != "server" {
+			continue
+		}
+		if x.status == "ERROR" && (x.fault == "" || !strings.Contains(x.details, "step ")) {
+			return fmt.Errorf("server in ERROR whose fault does not name step and reason: %q, %q", x.fault, x.details)
+		}
+		r, err := s.get(compute, "/servers/"+x.id+"/os-nephos-trace")
+		if err != nil || r.code != 200 {
+			return fmt.Errorf("trace: %w %s", err, r)
+		}
+		for i := range r.list("trace") {
+			at := fmt.Sprintf("trace/%d/", i)
+			switch status := r.str(at + "status"); {
+			case status == "running" || status == "undoing":
+				return fmt.Errorf("a workflow is still under way on a server at rest: %s", r)
+			case status == "failed" && (r.str(at+"error") == "" || r.str(at+"error_step") == ""):
+				return fmt.Errorf("a failed workflow without step or reason: %s", r)
+			}
+		}
+	}
+	return nil
+}
+
+// usable deletes everything through the API, as an owner would.
+func (s *stage) usable(all []thing) error {
+	for _, kind := range []string{"server", "snapshot", "volume"} {
+		now, err := s.things() // a server takes volumes with it
+		if err != nil {
+			return err
+		}
+		for _, x := range now {
+			if x.what != kind {
+				continue
+			}
+			path, port := "/"+kind+"s/"+x.id, volume
+			if kind == "server" {
+				port = compute
+			}
+			if err := s.delete(port, path); err != nil {
+				return fmt.Errorf("%v cannot be deleted: %w", x, err)
+			}
+		}
+		var left []thing
+		if !poll(settleTime, 5*time.Millisecond, func() bool {
+			left, err = s.things()
+			left = slices.DeleteFunc(left, func(x thing) bool {
+				return x.what != kind && !(x.what == "volume" && kind == "server" && (x.status == "deleting" || x.status == "detaching"))
+			})
+			return err == nil && len(left) == 0
+		}) {
+			return fmt.Errorf("deleted, and still there after %v: %v %w", settleTime, left, err)
+		}
+	}
+	return nil
+}
+
+// exact wants nothing charged when nothing exists.
+func (s *stage) exact() error {
+	r, err := s.get(compute, "/limits")
+	if err != nil {
+		return err
+	}
+	v, err := s.get(volume, "/limits")
+	if err != nil {
+		return err
+	}
+	for _, field := range []string{"totalInstancesUsed", "totalCoresUsed", "totalRAMUsed"} {
+		if n := r.str("limits/absolute/" + field); n != "0" {
+			return fmt.Errorf("nothing is left, and %s is %s", field, n)
+		}
+	}
+	for _, field := range []string{"totalVolumesUsed", "totalGigabytesUsed", "totalSnapshotsUsed"} {
+		if n := v.str("limits/absolute/" + field); n != "0" {
+			return fmt.Errorf("nothing is left, and %s is %s", field, n)
+		}
+	}
+	return nil
+}
+
+// clean holds rows against hosts. What a host only hears of with its next heartbeat has the time of a few.
+func (s *stage) clean() error {
+	var r reply
+	var err error
+	if poll(30*time.Second, 50*time.Millisecond, func() bool {
+		r, err = s.get(compute, "/os-nephos-fsck")
+		return err == nil && r.code == 200 && len(r.list("fsck/problems")) == 0
+	}) {
+		return nil
+	}
+	return errors.Join(err, fmt.Errorf("fsck is not clean: %v", r.at("fsck/problems")))
+}
+
+// verdict is everything that must hold once the processes run again; what is the outcome for the table.
+func (s *stage) verdict(promised bool) (what string, err error) {
+	all, err := s.settled()
+	if err != nil {
+		return "", err
+	}
+	if promised && len(all) == 0 {
+		return "", errors.New("a 202 was given, and nothing is there")
+	}
+	what = describe(all)
+	if err := s.explained(all); err != nil {
+		return what, err
+	}
+	if err := s.clean(); err != nil {
+		return what, fmt.Errorf("at rest: %w", err)
+	}
+	if err := s.usable(all); err != nil {
+		return what, err
+	}
+	if err := s.exact(); err != nil {
+		return what, err
+	}
+	if err := s.clean(); err != nil {
+		return what, fmt.Errorf("after deleting: %w", err)
+	}
+	return what, nil
+}
+
+func describe(all []thing) string {
+	if len(all) == 0 {
+		return "gone"
+	}
+	var out []string
+	for _, x := range all {
+		w := x.what + " " + x.status
+		if x.status == "ERROR" {
+			w += ": " + short(x.fault)
+		}
+		out = append(out, w)
+	}
+	return strings.Join(out, ", ")
+}
+
+// short takes what differs between two runs out of a reason.
+func short(why string) string {
+	words := strings.Fields(why)
+	for i, w := range words {
+		if strings.Count(w, "-") == 4 {
+			words[i] = "…"
+		}
+	}
+	return strings.Join(words, " ")
+}
