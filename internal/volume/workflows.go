@@ -174,7 +174,7 @@ func (s *Service) makeBytes(ctx context.Context, r *workflow.Run[makeState]) err
 		}
 		task.Image = &spec
 	}
-	res, err := s.command(ctx, st.Host, hostapi.Command{ID: commandID(r.ID, "make", r.Try), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpVolumeCreate, Task: &task, Trace: r.RequestID})
+	res, err := s.command(ctx, st.Host, hostapi.Command{ID: r.CommandID("make"), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpVolumeCreate, Task: &task, Trace: r.RequestID})
 	r.Record(journal(res)...)
 	var no *hostFailed
 	if errors.As(err, &no) && no.kind == hostapi.ErrHost && st.Fixed == "" && len(st.Tried)+1 < maxHosts {
@@ -204,7 +204,7 @@ func markMade(ctx context.Context, tx *db.Tx, id string, epoch int64, to Status,
 }
 
 func (s *Service) unmakeBytes(ctx context.Context, r *workflow.Run[makeState]) error {
-	return s.erase(ctx, r.State.Host, r.Subject, r.State.Epoch, commandID(r.ID, "unmake", r.Try), r.RequestID)
+	return s.erase(ctx, r.State.Host, r.Subject, r.State.Epoch, r.CommandID("unmake"), r.RequestID)
 }
 
 // erase has a host delete a volume's file; absent is well.
@@ -231,7 +231,7 @@ func (s *Service) createFailed(ctx context.Context, tx *db.Tx, r *workflow.Run[m
 func (s *Service) removeSnapshots(ctx context.Context, r *workflow.Run[removeState]) error {
 	for _, sn := range r.State.Snapshots {
 		r.OnHost(sn.Host)
-		if err := s.eraseSnapshot(ctx, sn.Host, r.Subject, sn.ID, sn.Epoch, commandID(r.ID, sn.ID, r.Try), r.RequestID); err != nil {
+		if err := s.eraseSnapshot(ctx, sn.Host, r.Subject, sn.ID, sn.Epoch, r.CommandID(sn.ID), r.RequestID); err != nil {
 			return err
 		}
 	}
@@ -268,7 +268,7 @@ func (s *Service) forgetSnapshot(ctx context.Context, tx *db.Tx, id string, epoc
 
 func (s *Service) removeBytes(ctx context.Context, r *workflow.Run[removeState]) error {
 	r.OnHost(r.State.Host)
-	return s.erase(ctx, r.State.Host, r.Subject, r.State.Epoch, commandID(r.ID, "remove", r.Try), r.RequestID)
+	return s.erase(ctx, r.State.Host, r.Subject, r.State.Epoch, r.CommandID("remove"), r.RequestID)
 }
 
 func (s *Service) removed(ctx context.Context, tx *db.Tx, r *workflow.Run[removeState]) error {
@@ -304,7 +304,7 @@ func (s *Service) removeFailed(ctx context.Context, tx *db.Tx, r *workflow.Run[r
 func (s *Service) growBytes(ctx context.Context, r *workflow.Run[growState]) error {
 	st := r.State
 	r.OnHost(st.Host)
-	res, err := s.command(ctx, st.Host, hostapi.Command{ID: commandID(r.ID, "extend", r.Try), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpVolumeExtend,
+	res, err := s.command(ctx, st.Host, hostapi.Command{ID: r.CommandID("extend"), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpVolumeExtend,
 		Task: &hostapi.VolumeTask{VolumeID: r.Subject, SizeGiB: st.To, InUseBy: st.InUseBy}, Trace: r.RequestID})
 	r.Record(journal(res)...)
 	return err
@@ -336,7 +336,7 @@ func (s *Service) extendFailed(ctx context.Context, tx *db.Tx, r *workflow.Run[g
 func (s *Service) copyBytes(ctx context.Context, r *workflow.Run[copyState]) error {
 	st := r.State
 	r.OnHost(st.Host)
-	res, err := s.command(ctx, st.Host, hostapi.Command{ID: commandID(r.ID, "copy", r.Try), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpSnapshotCreate,
+	res, err := s.command(ctx, st.Host, hostapi.Command{ID: r.CommandID("copy"), Subject: r.Subject, Epoch: st.Epoch, Op: hostapi.OpSnapshotCreate,
 		Task: &hostapi.VolumeTask{VolumeID: st.VolumeID, SnapshotID: r.Subject, SizeGiB: st.SizeGiB, InUseBy: st.InUseBy}, Trace: r.RequestID})
 	r.Record(journal(res)...)
 	return err
@@ -348,7 +348,7 @@ func (s *Service) copied(ctx context.Context, tx *db.Tx, r *workflow.Run[copySta
 
 func (s *Service) uncopyBytes(ctx context.Context, r *workflow.Run[copyState]) error {
 	r.OnHost(r.State.Host)
-	return s.eraseSnapshot(ctx, r.State.Host, r.State.VolumeID, r.Subject, r.State.Epoch, commandID(r.ID, "erase", r.Try), r.RequestID)
+	return s.eraseSnapshot(ctx, r.State.Host, r.State.VolumeID, r.Subject, r.State.Epoch, r.CommandID("erase"), r.RequestID)
 }
 
 func (s *Service) snapshotFailed(ctx context.Context, tx *db.Tx, r *workflow.Run[copyState], f workflow.Failure) error {

@@ -44,9 +44,19 @@ type Run[S any] struct {
 	Deadline  time.Time
 	State     S
 
+	again  int // failures of the Undo under way, in this process
 	host   string
 	detail string
 	subs   []Entry
+}
+
+// CommandID names what a step asks of a host: the same for every repetition, so that the host does it once, and another one after the host has said no to an undo:
+// it would give its recorded answer for ever.
+func (r *Run[S]) CommandID(name string) string {
+	if r.again > 0 {
+		return fmt.Sprintf("%s:%s:%d:%d", r.ID, name, r.Try, r.again)
+	}
+	return fmt.Sprintf("%s:%s:%d", r.ID, name, r.Try)
 }
 
 // OnHost labels the current step's journal entry with the host it runs on.

@@ -63,7 +63,7 @@ func (d *Definition[S]) run(ctx context.Context, e *Engine, w row) {
 // forward does one step, or turns around.
 func (x *exec[S]) forward(ctx context.Context) error {
 	step := &x.d.Steps[x.w.Step]
-	x.r.Try, x.r.host, x.r.detail, x.r.subs = x.w.Try, "", "", nil
+	x.r.Try, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 0, "", "", nil
 	started := x.e.now()
 	cause := x.point(ctx, step.Name, "before")
 	if cause == nil {
@@ -219,7 +219,7 @@ func (x *exec[S]) backward(ctx context.Context) error {
 	}
 	step := &x.d.Steps[x.w.Step]
 	failedOne := step.Name == x.w.ErrStep
-	x.r.Try, x.r.host, x.r.detail, x.r.subs = x.w.Try, "", "", nil
+	x.r.Try, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 0, "", "", nil
 	started := x.e.now()
 	uerr := x.point(ctx, step.Name, "undo")
 	if uerr == nil {
@@ -261,10 +261,13 @@ func (x *exec[S]) undo(ctx context.Context, step *Step[S]) error {
 	uctx, cancel := context.WithTimeout(ctx, undoFor)
 	defer cancel()
 	pause := pauseMin
-	for {
+	for x.r.again = 0; ; {
 		err := guard(func() error { return step.Undo(uctx, x.r) })
 		if err == nil || uctx.Err() != nil {
 			return err
+		}
+		if fault.KindOf(err) != fault.KindUnavailable {
+			x.r.again++
 		}
 		select {
 		case <-x.e.opts.Clock.After(pause):

@@ -62,6 +62,7 @@ type cloud struct {
 	offset     int
 	controller *half
 	agent      *half
+	ended      bool
 }
 
 var offsets atomic.Int64
@@ -102,6 +103,9 @@ func prepare(t testing.TB, agentFlags ...string) *cloud {
 	return c
 }
 
+// cleanLast ends the cloud before what was registered with t since prepare; tearDown then finds nothing more to do.
+func (c *cloud) cleanLast(t testing.TB) { t.Cleanup(c.tearDown) }
+
 func (c *cloud) half(name string, args ...string) *half {
 	h := &half{name: name, faults: filepath.Join(c.dir, name+"-faults"), state: filepath.Join(c.dir, name)}
 	require.NoError(c.t, os.MkdirAll(h.faults, 0o700))
@@ -119,23 +123,34 @@ func fakeCloud(t testing.TB, hosts int) *cloud {
 	return c
 }
 
-// realCloud makes real guests.
-func realCloud(t testing.TB, agentFlags ...string) *cloud {
+// realPrepared lays out a cloud of real guests.
+func realPrepared(t testing.TB) *cloud {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces, taps")
 	}
+	return prepare(t, "--driver", "qemu", "--accel", "tcg")
+}
+
+// realCloud makes real guests.
+func realCloud(t testing.TB) *cloud {
+	t.Helper()
+	c := realPrepared(t)
+	c.up()
+	return c
+}
+
+// withGuest has the demo guest uploaded at the start.
+func (c *cloud) withGuest(t testing.TB) {
+	t.Helper()
 	if _, err := os.Stat(guestImage); err != nil {
 		t.Skip("needs the demo guest (`make guest`): ", err)
 	}
-	c := prepare(t, append([]string{"--driver", "qemu", "--accel", "tcg"}, agentFlags...)...)
 	for i, a := range c.controller.args {
 		if a == "--guest-image" {
 			c.controller.args[i+1] = guestImage
 		}
 	}
-	c.up()
-	return c
 }
 
 // up starts both halves and waits until a host is up.
@@ -305,6 +320,10 @@ type workflowKind struct {
 
 // tearDown ends all that the cloud made.
 func (c *cloud) tearDown() {
+	if c.ended {
+		return
+	}
+	c.ended = true
 	for _, h := range []*half{c.agent, c.controller} {
 		h.disarmAll()
 		if c.t.Failed() {
@@ -321,7 +340,7 @@ func (c *cloud) tearDown() {
 		c.nothingLeft()
 	}
 	if !keep {
-		os.RemoveAll(c.dir)
+		c.t.Cleanup(func() { os.RemoveAll(c.dir) }) // when nothing is mounted there any more
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	stopped     fault = "SIGTERM"
 	otherKilled fault = "kill -9 of the other process"
 	bothKilled  fault = "kill -9 of both"
+	qemuKilled  fault = "kill -9 of QEMU"
 )
 
 // trial is one cell of the matrix.
@@ -85,10 +86,10 @@ func (l *lane) owner(point string) (own, other *half) {
 // lead arms what brings the workflow onto the trial's way.
 func (l *lane) lead(row scenario, failAt string) {
 	for i, a := range row.agentArms {
-		l.c.agent.arm(fmt.Sprintf("lead%d", i), a)
+		l.c.agent.arm(fmt.Sprintf("lead%d-%d", l.n, i), a) // passages are counted by the name
 	}
 	if failAt != "" {
-		l.c.controller.arm("fail", arm{Point: failAt, Do: "error"})
+		l.c.controller.arm(fmt.Sprintf("fail%d", l.n), arm{Point: failAt, Do: "error"})
 	}
 }
 
@@ -135,25 +136,30 @@ func (l *lane) run(c trial) (outcome string, err error) {
 	switch c.fault {
 	case fails:
 		do = "error"
-	case stopped, otherKilled, bothKilled:
+	case stopped, otherKilled, bothKilled, qemuKilled:
 		do = "hold"
 	}
-	own.arm("strike", arm{Point: c.point, Do: do, Times: 1})
+	name := fmt.Sprintf("strike%d", l.n)
+	own.arm(name, arm{Point: c.point, Do: do, Times: 1})
 	answer := make(chan error, 1)
 	go func() { answer <- c.row.begin(s) }() // ends with the client's time at the latest
-	if !own.fired("strike", 20*time.Second) {
+	if !own.fired(name, 20*time.Second) {
 		return "", fmt.Errorf("the point was not reached; the request: %v", <-answer)
 	}
-	if err := l.strike(c.fault, own, other); err != nil {
+	if err := l.strike(c.fault, name, own, other); err != nil {
 		return "", err
 	}
 	asked := <-answer
+	if all, err := s.settled(); err != nil { // still led: what the verdict does is not
+		return describe(all), err
+	}
+	l.disarm()
 	outcome, err = s.verdict(asked == nil && strings.HasSuffix(c.row.kind, ".create"))
 	return outcome, err
 }
 
 // strike lets the fault run its course and starts again what it ended.
-func (l *lane) strike(f fault, own, other *half) error {
+func (l *lane) strike(f fault, name string, own, other *half) error {
 	switch f {
 	case fails:
 		return nil
@@ -174,8 +180,11 @@ func (l *lane) strike(f fault, own, other *half) error {
 		if err := other.kill(syscall.SIGKILL); err != nil {
 			return err
 		}
-		own.disarm("strike")
+		own.disarm(name)
 		return l.c.tryStart(other)
+	case qemuKilled:
+		signalGuests(l.c.agent, syscall.SIGKILL)
+		own.disarm(name)
 	case bothKilled:
 		if err := errors.Join(other.kill(syscall.SIGKILL), own.kill(syscall.SIGKILL)); err != nil {
 			return err
@@ -331,7 +340,7 @@ func TestMatrix(t *testing.T) {
 		return nil
 	})
 	results = append(results, done...)
-	report(t, results, time.Since(began))
+	report(t, results, time.Since(began), tableBegin, tableEnd)
 }
 
 // share has n pieces of work done on several clouds. After a failure the lane goes on in a new cloud: the old one may be in pieces.
@@ -365,7 +374,7 @@ func share(t *testing.T, name string, n int, work func(l *lane, i int) error) {
 }
 
 // report prints what the run was like and writes the table if asked.
-func report(t *testing.T, results []result, took time.Duration) {
+func report(t *testing.T, results []result, took time.Duration, begin, end string) {
 	t.Helper()
 	bad := 0
 	for _, r := range results {
@@ -380,6 +389,6 @@ func report(t *testing.T, results []result, took time.Duration) {
 		t.Logf("%6.2fs %v -> %s", r.took.Seconds(), r.trial, r.outcome)
 	}
 	if doc != "" && !t.Failed() {
-		require.NoError(t, writeTable(doc, results, took))
+		require.NoError(t, writeTable(doc, begin, end, table(results, took)))
 	}
 }

@@ -1,10 +1,18 @@
 package chaos
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // guests are the pids of QEMU processes that have files of an instance open (or of any, for "").
@@ -24,4 +32,205 @@ func guests(dir, id string) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// signalGuests sends a signal to every QEMU process of an agent.
+func signalGuests(h *half, sig syscall.Signal) int {
+	all := guests(h.state, "")
+	for _, p := range all {
+		if pid, err := strconv.Atoi(p); err == nil {
+			syscall.Kill(pid, sig) //nolint:errcheck // it may have ended
+		}
+	}
+	return len(all)
+}
+
+// realRows are the workflows that a guest without a system can go through: those that ask it for something would wait for its answer.
+var realRows = []string{"server.create", "server.delete", "server.reboot-hard", "server.pause", "server.suspend", "server.resume", "server.attach_volume", "server.attach_interface"}
+
+// TestRealGuests kills the agent, the controller and QEMU itself at the points of workflows on real machines. The guests have an empty disk: firmware runs, no system.
+func TestRealGuests(t *testing.T) {
+	c := realCloud(t)
+	a := c.login()
+	img, err := a.upload("empty", make([]byte, 1<<20))
+	require.NoError(t, err)
+	l := &lane{t: t, c: c, a: a, image: img}
+	began := time.Now()
+	var results []result
+	for _, row := range scenarios {
+		if !slices.Contains(realRows, row.kind) || row.name != "" {
+			continue
+		}
+		points, outcome, err := l.rehearse(row, "")
+		require.NoError(t, err, "%v", row)
+		results = append(results, result{trial: trial{row: row, point: "-", fault: none}, outcome: outcome})
+		for i, x := range points {
+			parts := strings.Split(x, "/")
+			if parts[0] == "workflow" && (parts[1] != row.kind || parts[3] != "effect") {
+				continue
+			}
+			faults := []fault{killed, qemuKilled}
+			if !long { // one of the two at each point, in turn
+				faults = faults[i%2 : i%2+1]
+			}
+			for _, f := range faults {
+				trial := trial{row: row, point: x, fault: f}
+				start := time.Now()
+				outcome, err := l.run(trial)
+				results = append(results, result{trial: trial, outcome: outcome, took: time.Since(start), err: err})
+				if err != nil {
+					t.Fatalf("%v: %v", trial, err)
+				}
+			}
+		}
+	}
+	report(t, results, time.Since(began), realBegin, realEnd)
+}
+
+// TestQEMUSilent stops a guest's process with a signal: its monitor answers nothing. The verb fails with a reason, and the server can be deleted.
+func TestQEMUSilent(t *testing.T) {
+	t.Parallel()
+	s := realStage(t)
+	require.NoError(t, s.running())
+	require.Equal(t, 1, signalGuests(s.c.agent, syscall.SIGSTOP))
+	require.NoError(t, s.action("pause", nil))
+	all, err := s.settled()
+	require.NoError(t, err)
+	require.Equal(t, "ACTIVE", all[0].status, "%v", all)
+	r, err := s.get(compute, "/servers/"+s.server+"/os-nephos-trace")
+	require.NoError(t, err)
+	require.Equal(t, "failed", r.str("trace/0/status"), "%s", r)
+	require.Contains(t, r.str("trace/0/error"), "does not answer")
+	require.Equal(t, "pause", r.str("trace/0/error_step"))
+	_, err = s.verdict(true)
+	require.NoError(t, err)
+	require.Empty(t, guests(s.c.agent.state, ""))
+}
+
+// TestNFTFails lets every load of rules fail: builds end with the step and the reason, and when it works again so does the cloud.
+func TestNFTFails(t *testing.T) {
+	t.Parallel()
+	s := realStage(t)
+	s.c.agent.arm("nft", arm{Point: "nft/apply/-/before", Do: "error", Err: "nft: Operation not permitted"})
+	require.NoError(t, s.boot(nil))
+	all, err := s.settled()
+	require.NoError(t, err)
+	require.Equal(t, "ERROR", all[0].status, "%v", all)
+	require.Contains(t, all[0].fault, "Operation not permitted", "%+v", all[0])
+	s.c.agent.disarm("nft")
+	_, err = s.verdict(true)
+	require.NoError(t, err)
+	// A delete must not hang on rules that cannot be loaded: what is left goes with the next load.
+	require.NoError(t, s.running())
+	s.c.agent.arm("nft2", arm{Point: "nft/apply/-/before", Do: "error", Err: "nft: Operation not permitted"})
+	require.NoError(t, s.delete(compute, "/servers/"+s.server))
+	all, err = s.settled()
+	require.NoError(t, err)
+	t.Logf("deleted while nft fails: %s", describe(all))
+	s.c.agent.disarm("nft2")
+	_, err = s.verdict(false)
+	require.NoError(t, err)
+	require.NoError(t, s.running())
+	_, err = s.verdict(true)
+	require.NoError(t, err)
+}
+
+// TestImageStore gives an agent the image slowly, wrong, and not at all.
+func TestImageStore(t *testing.T) {
+	t.Parallel()
+	s := realStage(t)
+	for i, c := range []struct {
+		arm    arm
+		status string
+		reason string
+	}{
+		{arm: arm{Do: "slow", DelayMS: 700}, status: "ACTIVE"},
+		{arm: arm{Do: "corrupt"}, status: "ERROR", reason: "SHA-512"},
+		{arm: arm{Do: "error", Err: "input/output error"}, status: "ERROR", reason: "input/output error"},
+	} {
+		img, err := s.upload(fmt.Sprint("fresh", i), bytes.Repeat([]byte{byte(i + 1), 7}, 1<<20))
+		require.NoError(t, err)
+		s.image = img
+		c.arm.Point = "image/read/-/bytes"
+		name := fmt.Sprint("store", i)
+		s.c.controller.arm(name, c.arm)
+		require.NoError(t, s.boot(nil))
+		all, err := s.settled()
+		require.NoError(t, err)
+		require.Equal(t, c.status, all[0].status, "%v %+v", c.arm, all)
+		require.Contains(t, all[0].fault, c.reason)
+		if c.status == "ERROR" {
+			require.Contains(t, all[0].details, "step spawn")
+		}
+		s.c.controller.disarm(name)
+		_, err = s.verdict(true)
+		require.NoError(t, err)
+		require.NoError(t, s.running(), "the store is well again, and so is the image")
+		_, err = s.verdict(true)
+		require.NoError(t, err)
+	}
+}
+
+// TestDiskFull fills the file system below an agent.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	c := realPrepared(t)
+	require.NoError(t, syscall.Mount("tmpfs", c.agent.state, "tmpfs", 0, "size=1100m,mode=711"))
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(c.agent.state, 0)) })
+	c.cleanLast(t)
+	c.up()
+	s := newStage(t, c)
+	fill := filepath.Join(c.agent.state, "filler")
+	room := func() int64 {
+		var fs syscall.Statfs_t
+		require.NoError(t, syscall.Statfs(c.agent.state, &fs))
+		return int64(fs.Bavail) * fs.Bsize
+	}
+	full := func(left int64) {
+		f, err := os.OpenFile(fill, os.O_CREATE|os.O_WRONLY, 0o600)
+		require.NoError(t, err)
+		defer f.Close()
+		require.NoError(t, syscall.Fallocate(int(f.Fd()), 0, 0, max(1, room()-left)))
+	}
+	for _, left := range []int64{0, 4096, 1 << 20} { // nothing at all; the spec but no image; an image but hardly more
+		t.Logf("%d bytes left", left)
+		full(left)
+		require.NoError(t, s.boot(nil))
+		all, err := s.settled()
+		require.NoError(t, err)
+		t.Logf("boot: %s (%s)", describe(all), all[0].details)
+		if all[0].status == "ERROR" {
+			require.Contains(t, all[0].fault, "no space left")
+		}
+		require.NoError(t, os.Remove(fill))
+		_, err = s.verdict(true)
+		require.NoError(t, err)
+	}
+	// A server and a volume that live on a disk that fills can still be deleted, while it is full.
+	require.NoError(t, s.runningAndVolume())
+	full(0)
+	require.NoError(t, s.attachVolume())
+	all, err := s.settled()
+	require.NoError(t, err)
+	t.Logf("attach: %s", describe(all))
+	_, err = s.verdict(true)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(fill))
+	require.NoError(t, s.running())
+	_, err = s.verdict(true)
+	require.NoError(t, err)
+}
+
+// realStage is a cloud of real guests with an image without a system.
+func realStage(t *testing.T) *stage {
+	t.Helper()
+	return newStage(t, realCloud(t))
+}
+
+func newStage(t *testing.T, c *cloud) *stage {
+	t.Helper()
+	a := c.login()
+	img, err := a.upload("empty", make([]byte, 1<<20))
+	require.NoError(t, err)
+	return &stage{client: a, name: "case-", image: img}
 }

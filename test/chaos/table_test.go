@@ -12,24 +12,26 @@ import (
 
 func mapsKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
-// begin and end mark the part of docs/reliability.md that the test writes.
+// Marks around the parts of docs/reliability.md that the tests write.
 const (
-	tableBegin = "<!-- written by test/chaos: begin -->"
-	tableEnd   = "<!-- written by test/chaos: end -->"
+	tableBegin = "<!-- TestMatrix writes from here -->"
+	tableEnd   = "<!-- TestMatrix writes to here -->"
+	realBegin  = "<!-- TestRealGuests writes from here -->"
+	realEnd    = "<!-- TestRealGuests writes to here -->"
 )
 
-// writeTable puts the table into a file between its marks.
-func writeTable(file string, results []result, took time.Duration) error {
+// writeTable puts text into a file between its marks.
+func writeTable(file, begin, end, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	head, rest, ok := strings.Cut(string(old), tableBegin)
-	_, tail, ok2 := strings.Cut(rest, tableEnd)
+	head, rest, ok := strings.Cut(string(old), begin)
+	_, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no marks for the table", file)
 	}
-	return os.WriteFile(file, []byte(head+tableBegin+"\n"+table(results, took)+tableEnd+tail), 0o644)
+	return os.WriteFile(file, []byte(head+begin+"\n"+text+end+tail), 0o644)
 }
 
 // table has a section per row and a line per point and fault; trials that differ only in the point come together.
@@ -40,13 +42,6 @@ func table(results []result, took time.Duration) string {
 		kinds[r.row.kind] = true
 	}
 	fmt.Fprintf(&b, "\n%d workflows, %d trials, all at rest, explained, usable, exact and clean afterwards; %d s on %d clouds side by side.\n", len(kinds), len(results), int(took.Seconds()), lanes)
-	row := ""
-	for _, r := range results {
-		if name := r.row.String(); name != row {
-			row = name
-			continue
-		}
-	}
 	rows := map[string][]result{}
 	var order []string
 	for _, r := range results {

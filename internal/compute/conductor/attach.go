@@ -120,12 +120,12 @@ func (c *Conductor) connectVolume(ctx context.Context, r *workflow.Run[deviceSta
 	if err != nil {
 		return err
 	}
-	return c.onHost(ctx, r, hostapi.Command{ID: commandID(r.ID, "connect", r.Try), Op: hostapi.OpAttachVolume, Volume: &v})
+	return c.onHost(ctx, r, hostapi.Command{ID: r.CommandID("connect"), Op: hostapi.OpAttachVolume, Volume: &v})
 }
 
 func (c *Conductor) disconnectVolume(ctx context.Context, r *workflow.Run[deviceState]) error {
 	d := r.State.Device
-	return c.onHost(ctx, r, hostapi.Command{ID: commandID(r.ID, "disconnect", r.Try), Op: hostapi.OpDetachVolume,
+	return c.onHost(ctx, r, hostapi.Command{ID: r.CommandID("disconnect"), Op: hostapi.OpDetachVolume,
 		Volume: &hostapi.VolumeSpec{VolumeID: d.VolumeID, AttachmentID: d.AttachmentID, Device: d.Device}})
 }
 
@@ -140,14 +140,14 @@ func (c *Conductor) plugInterface(ctx context.Context, r *workflow.Run[deviceSta
 	}
 	for _, n := range nics {
 		if n.PortID == r.State.PortID {
-			return c.onHost(ctx, r, hostapi.Command{ID: commandID(r.ID, "plug", r.Try), Op: hostapi.OpAttachInterface, NIC: &n})
+			return c.onHost(ctx, r, hostapi.Command{ID: r.CommandID("plug"), Op: hostapi.OpAttachInterface, NIC: &n})
 		}
 	}
 	return fault.NotFound("Port id %s could not be found.", r.State.PortID)
 }
 
 func (c *Conductor) unplugInterface(ctx context.Context, r *workflow.Run[deviceState]) error {
-	return c.onHost(ctx, r, hostapi.Command{ID: commandID(r.ID, "unplug", r.Try), Op: hostapi.OpDetachInterface, NIC: &hostapi.NICSpec{PortID: r.State.PortID}})
+	return c.onHost(ctx, r, hostapi.Command{ID: r.CommandID("unplug"), Op: hostapi.OpDetachInterface, NIC: &hostapi.NICSpec{PortID: r.State.PortID}})
 }
 
 // onHost fills in what all device commands share and judges the answer. A server without a host (its build failed) has nothing to plug into.

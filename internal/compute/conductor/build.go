@@ -22,6 +22,7 @@ type buildState struct {
 	Host  string   `json:"host"`
 	Epoch int64    `json:"epoch"`
 	Tried []string `json:"tried,omitempty"` // hosts that failed
+	Why   string   `json:"why,omitempty"`   // what the last of them said
 	// Volumes says that the server has volumes: a build without skips all that is about them.
 	Volumes bool `json:"volumes,omitempty"`
 }
@@ -85,7 +86,7 @@ func (c *Conductor) claimHost(ctx context.Context, tx *db.Tx, r *workflow.Run[bu
 		r.Explain(choice.Explanation.String())
 		if choice.Host == "" {
 			if len(r.State.Tried) > 0 {
-				return fault.NoCapacity("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance %s. %s", s.ID, choice.Explanation.String())
+				return fault.NoCapacity("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance %s. The last of them said: %s. %s", s.ID, r.State.Why, choice.Explanation.String())
 			}
 			return fault.NoCapacity("%s", choice.Explanation.String())
 		}
@@ -197,7 +198,7 @@ func (c *Conductor) spawn(ctx context.Context, r *workflow.Run[buildState]) erro
 	if err != nil {
 		return err
 	}
-	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "spawn", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
+	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
 	if err == nil {
 		r.Record(parts(res)...)
 		err = hostError(res)
@@ -208,6 +209,9 @@ func (c *Conductor) spawn(ctx context.Context, r *workflow.Run[buildState]) erro
 	var down *hostDown
 	if !forced && len(r.State.Tried)+1 < maxHosts && (errors.As(err, &down) || res.ErrKind == hostapi.ErrHost) {
 		c.Hosts.BuildFailed(r.State.Host)
+		if r.State.Why = fault.Message(err); down != nil {
+			r.State.Why = down.Error()
+		}
 		return &workflow.Back{To: "schedule", Err: fault.Conflict("Build of instance %s was re-scheduled: %v", r.Subject, err)}
 	}
 	if errors.As(err, &down) {
@@ -265,7 +269,7 @@ func (c *Conductor) volumesAttached(ctx context.Context, tx *db.Tx, serverID, ho
 // and the epoch keeps it from doing anything with it.
 func (c *Conductor) destroySpawned(ctx context.Context, r *workflow.Run[buildState]) error {
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "destroy", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 func (c *Conductor) destroy(ctx context.Context, host string, cmd hostapi.Command) error {

@@ -127,9 +127,6 @@ func parts(res hostapi.Result) []workflow.Entry {
 	return out
 }
 
-// commandID is the same for every repetition of a step's command and for no other.
-func commandID(runID, step string, try int) string { return fmt.Sprintf("%s:%s:%d", runID, step, try) }
-
 // subject names the server as the workflow's subject.
 func subject(s *compute.Server, by workflow.Subject) workflow.Subject {
 	return workflow.Subject{ID: s.ID, ProjectID: s.ProjectID, UserID: by.UserID, RequestID: by.RequestID}

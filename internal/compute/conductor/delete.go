@@ -58,7 +58,7 @@ func (c *Conductor) destroyServer(ctx context.Context, r *workflow.Run[deleteSta
 	if r.State.Host == "" {
 		return nil
 	}
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "destroy", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 func (c *Conductor) releaseServer(ctx context.Context, tx *db.Tx, r *workflow.Run[deleteState]) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nephos/internal/fault"
+	"nephos/internal/host/dataplane"
 	"nephos/internal/hostapi"
 )
 
@@ -24,6 +25,9 @@ func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, e
 	err := a.render(ctx)
 	if err == nil {
 		return "", nil
+	}
+	if errors.Is(err, dataplane.ErrUnfiltered) { // its ports are not switched on: it would run, and reach nobody
+		return "", err
 	}
 	// The plane makes everything it can: an error may be about somebody else's port, which must not keep this server from its own.
 	for _, n := range spec.NICs {

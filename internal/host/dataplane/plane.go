@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 
@@ -10,6 +11,9 @@ import (
 
 // MetadataAddress is where guests find the metadata service (EC2's and OpenStack's well-known link-local address), TCP port 80.
 var MetadataAddress = netip.AddrFrom4([4]byte{169, 254, 169, 254})
+
+// ErrUnfiltered is in an Apply's error when the rules that filter ports could not be loaded: then no port that was not there before is switched on.
+var ErrUnfiltered = errors.New("the rules of the ports cannot be loaded")
 
 // Plane makes one host's networking match a document. All methods may be called from any goroutine.
 type Plane interface {

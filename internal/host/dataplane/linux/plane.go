@@ -183,7 +183,7 @@ func (p *Plane) reconcile(ctx context.Context, doc *hostapi.NetworkDocument) err
 	errs = append(errs, w.bridges()...)
 	errs = append(errs, w.ports()...)
 	if err := p.filter(ctx, pl); err != nil {
-		return errors.Join(append(errs, err)...) // without rules nothing is switched on
+		return errors.Join(append(errs, fmt.Errorf("%w: %w", dataplane.ErrUnfiltered, err))...) // without rules nothing is switched on
 	}
 	errs = append(errs, w.switchPorts()...)
 	errs = append(errs, w.externals(ctx)...)

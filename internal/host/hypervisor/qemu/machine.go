@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"nephos/internal/fault"
 	"os"
 	"sync/atomic"
 	"time"
@@ -49,8 +50,16 @@ func (m *machine) see(e qmp.Event) {
 	}
 }
 
+// do sends one command and waits for its answer, for patience at most: no command works long before it answers (what takes long is a job), so one that is silent for
+// that long is stopped, or stuck in the kernel, and whoever asked must hear so.
 func (m *machine) do(ctx context.Context, command string, args, result any) error {
-	return m.client.Execute(ctx, command, args, result)
+	bound, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := m.client.Execute(bound, command, args, result)
+	if err != nil && bound.Err() != nil && ctx.Err() == nil {
+		return fault.Conflict("QEMU does not answer %s within %v", command, patience)
+	}
+	return err
 }
 
 // release lets go without touching the guest.
