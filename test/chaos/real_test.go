@@ -123,7 +123,7 @@ func TestNFTFails(t *testing.T) {
 	// A delete must not hang on rules that cannot be loaded: what is left goes with the next load.
 	require.NoError(t, s.running())
 	s.c.agent.arm("nft2", arm{Point: "nft/apply/-/before", Do: "error", Err: "nft: Operation not permitted"})
-	require.NoError(t, s.delete(compute, "/servers/"+s.server))
+	require.NoError(t, s.action("forceDelete", nil))
 	all, err = s.settled()
 	require.NoError(t, err)
 	t.Logf("deleted while nft fails: %s", describe(all))

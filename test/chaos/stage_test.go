@@ -16,6 +16,8 @@ type stage struct {
 	volume string
 	snap   string
 	port   string
+	other  string // a second volume
+	made   string // an image
 }
 
 const patience = 60 * time.Second
@@ -229,4 +231,63 @@ func (s *stage) mine(port int, collection, key string) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// offloaded prepares a shelved server that has left its host.
+func (s *stage) offloaded() error {
+	if err := after("shelve", "SHELVED")(s); err != nil {
+		return err
+	}
+	if err := s.action("shelveOffload", nil); err != nil {
+		return err
+	}
+	return s.serverIs("SHELVED_OFFLOADED")
+}
+
+// deletedForLater prepares a server that can be restored.
+func (s *stage) deletedForLater() error {
+	if err := s.running(); err != nil {
+		return err
+	}
+	if err := s.delete(compute, "/servers/"+s.server); err != nil {
+		return err
+	}
+	return s.serverIs("SOFT_DELETED")
+}
+
+// attachedAndAnother prepares a server with a volume and, on the same host, a free volume as large.
+func (s *stage) attachedAndAnother() error {
+	if err := s.attached(); err != nil {
+		return err
+	}
+	first := s.volume
+	r, err := s.do("POST", volume, "/volumes", object{"volume": object{"name": s.name, "size": 1, "source_volid": first}})
+	if err != nil {
+		return err
+	}
+	s.volume = r.str("volume/id")
+	err = s.volumeIs("available")
+	s.volume, s.other = first, s.volume
+	return err
+}
+
+func (s *stage) swapVolume() error {
+	_, err := s.do("PUT", compute, "/servers/"+s.server+"/os-volume_attachments/"+s.volume, object{"volumeAttachment": object{"volumeId": s.other}})
+	return err
+}
+
+// staged prepares an image whose bytes wait for their import.
+func (s *stage) staged() error {
+	r, err := s.do("POST", image, "/images", object{"name": s.name, "disk_format": "raw", "container_format": "bare"})
+	if err != nil {
+		return err
+	}
+	s.made = r.str("id")
+	_, err = s.do("PUT", image, "/images/"+s.made+"/stage", make([]byte, 4096))
+	return err
+}
+
+func (s *stage) importImage() error {
+	_, err := s.do("POST", image, "/images/"+s.made+"/import", object{"method": object{"name": "glance-direct"}})
+	return err
 }

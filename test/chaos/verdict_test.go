@@ -17,6 +17,7 @@ var restful = map[string][]string{
 	"server":   {"ACTIVE", "ERROR", "SHUTOFF", "PAUSED", "SUSPENDED", "RESCUE", "SHELVED", "SHELVED_OFFLOADED", "VERIFY_RESIZE", "SOFT_DELETED"},
 	"volume":   {"available", "in-use", "error", "error_deleting", "error_extending", "error_restoring"},
 	"snapshot": {"available", "error", "error_deleting"},
+	"image":    {"active", "queued", "deactivated", "killed"},
 }
 
 // thing is a server, volume or snapshot of a case, as its API shows it.
@@ -38,10 +39,12 @@ func (x thing) String() string {
 // things lists everything that carries the case's name.
 func (s *stage) things() ([]thing, error) {
 	var out []thing
+	named := "?name=" + url.QueryEscape("^"+s.name)
 	for _, l := range []struct {
 		what, path, key string
 		port            int
-	}{{"server", "/servers/detail?name=" + url.QueryEscape("^"+s.name), "servers", compute}, {"volume", "/volumes/detail", "volumes", volume}, {"snapshot", "/snapshots/detail", "snapshots", volume}} {
+	}{{"server", "/servers/detail" + named, "servers", compute}, {"server", "/servers/detail" + named + "&status=SOFT_DELETED", "servers", compute},
+		{"image", "/images", "images", image}, {"volume", "/volumes/detail", "volumes", volume}, {"snapshot", "/snapshots/detail", "snapshots", volume}} {
 		r, err := s.get(l.port, l.path)
 		if err != nil {
 			return nil, err
@@ -52,6 +55,9 @@ func (s *stage) things() ([]thing, error) {
 		for i := range r.list(l.key) {
 			at := fmt.Sprintf("%s/%d/", l.key, i)
 			x := thing{what: l.what, id: r.str(at + "id"), status: r.str(at + "status")}
+			if l.what == "image" && !strings.HasPrefix(r.str(at+"name"), s.name) {
+				continue // what servers are made of
+			}
 			// A volume that a server brought has no name of its own; nothing but this case is in the cloud.
 			if l.what == "server" {
 				x.task, x.host = r.str(at+"OS-EXT-STS:task_state"), r.str(at+"OS-EXT-SRV-ATTR:host")
@@ -112,7 +118,7 @@ func (s *stage) explained(all []thing) error {
 
 // usable deletes everything through the API, as an owner would.
 func (s *stage) usable(all []thing) error {
-	for _, kind := range []string{"server", "snapshot", "volume"} {
+	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
 		now, err := s.things() // a server takes volumes with it
 		if err != nil {
 			return err
@@ -121,11 +127,7 @@ func (s *stage) usable(all []thing) error {
 			if x.what != kind {
 				continue
 			}
-			path, port := "/"+kind+"s/"+x.id, volume
-			if kind == "server" {
-				port = compute
-			}
-			if err := s.delete(port, path); err != nil {
+			if err := s.remove(x); err != nil {
 				return fmt.Errorf("%v cannot be deleted: %w", x, err)
 			}
 		}
@@ -141,6 +143,21 @@ func (s *stage) usable(all []thing) error {
 		}
 	}
 	return nil
+}
+
+// remove deletes for good: clouds here keep servers that are merely deleted, so that they can be restored.
+func (s *stage) remove(x thing) error {
+	switch x.what {
+	case "server":
+		r, err := s.try("POST", compute, "/servers/"+x.id+"/action", object{"forceDelete": nil})
+		if err == nil && r.code >= 300 && r.code != 404 {
+			err = fmt.Errorf("%s", r)
+		}
+		return err
+	case "image":
+		return s.delete(image, "/images/"+x.id)
+	}
+	return s.delete(volume, "/"+x.what+"s/"+x.id)
 }
 
 // exact wants nothing charged when nothing exists.

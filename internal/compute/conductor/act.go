@@ -49,12 +49,12 @@ func (c *Conductor) declareActs() map[string]*workflow.Definition[actState] {
 			actStep{Name: "upload", Do: c.uploadImage},
 			actStep{Name: "rotate", Do: c.rotate, Commit: c.imageMade})
 	}
-	add("shelve", copyAct, c.actFailed,
+	add("shelve", copyAct, c.offloadFailed,
 		actStep{Name: "stop", Do: c.shelveStop, Undo: c.shelveStart},
 		actStep{Name: "snapshot", Do: c.snapshotDisk, Undo: c.dropSnapshot, Commit: c.task(compute.ShelvingUploading)},
 		actStep{Name: "upload", Do: c.uploadImage, Commit: c.shelved},
 		actStep{Name: "offload", Do: c.leaveHost, Commit: c.offloaded})
-	add("shelveOffload", quickAct, c.actFailed, actStep{Name: "offload", Do: c.leaveHost, Commit: c.offloaded})
+	add("shelveOffload", quickAct, c.offloadFailed, actStep{Name: "offload", Do: c.leaveHost, Commit: c.offloaded})
 	add("unshelve", copyAct, c.unshelveFailed,
 		actStep{Name: "schedule", Commit: c.claimAgain, UndoCommit: c.unclaimAgain},
 		actStep{Name: "spawn", Do: c.spawnAgain, Undo: c.unspawnAgain, Commit: c.unshelved})
@@ -86,7 +86,7 @@ func (c *Conductor) tell(ctx context.Context, r *actRun, step string, cmd hostap
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = commandID(r.ID, step, r.Try), r.Subject, r.State.Epoch, r.RequestID
+	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = r.CommandID(step), r.Subject, r.State.Epoch, r.RequestID
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) {
@@ -105,7 +105,7 @@ func (c *Conductor) undo(ctx context.Context, r *actRun, step string, cmd hostap
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = commandID(r.ID, step+"-undo", r.Try), r.Subject, r.State.Epoch, r.RequestID
+	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = r.CommandID(step+"-undo"), r.Subject, r.State.Epoch, r.RequestID
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) || res.ErrKind == hostapi.ErrAbsent || res.ErrKind == hostapi.ErrStaleEpoch {

@@ -50,7 +50,7 @@ func (c *Conductor) leaveHost(ctx context.Context, r *actRun) error {
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "offload", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("offload"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 // leaves says whether the workflow has the server leave its host: shelveOffload always does, shelve only where it is configured so.
@@ -72,6 +72,15 @@ func (c *Conductor) offloaded(ctx context.Context, tx *db.Tx, r *actRun) error {
 		return err
 	}
 	return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `vm_state = ?, task_state = ?, power_state = ?, host = '', fault = ''`, compute.ShelvedOffloaded, compute.None, hostapi.PowerShutdown)
+}
+
+// offloadFailed settles a server that could not be shelved or leave its host. Whether a failed destroy took disks with it nobody knows, so there is no way back to the host: the
+// server has left it, its image holds all that it needs, and what the host still has it lets go at its next heartbeat.
+func (c *Conductor) offloadFailed(ctx context.Context, tx *db.Tx, r *actRun, f workflow.Failure) error {
+	if f.Step == "offload" {
+		return c.offloaded(ctx, tx, r)
+	}
+	return c.actFailed(ctx, tx, r, f)
 }
 
 // claimAgain finds a host for a server that has left its own; one that has not stays where it is.
@@ -160,7 +169,7 @@ func (c *Conductor) spawnAgain(ctx context.Context, r *actRun) error {
 		spec.Image = &image
 	}
 	r.OnHost(r.State.Host)
-	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "spawn", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
+	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
 	if err == nil {
 		r.Record(parts(res)...)
 		err = hostError(res)
@@ -184,7 +193,7 @@ func (c *Conductor) unspawnAgain(ctx context.Context, r *actRun) error {
 		return c.undo(ctx, r, "start", hostapi.Command{Op: hostapi.OpStop})
 	}
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: commandID(r.ID, "destroy", r.Try), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 // unshelved ends the shelf. The image goes, as in Nova; its bytes stay in the cache of the host for as long as the disk stands on them, and the server remembers them
