@@ -49,8 +49,8 @@ type importRun = workflow.Run[importState]
 func (s *Service) declare() {
 	s.flow = &workflow.Definition[importState]{Kind: "image.import", Deadline: importDeadline, Fail: s.importFailed, Steps: []workflow.Step[importState]{
 		{Name: "start", Commit: s.importStarted, Undo: s.importDrop}, // what was staged before the import goes with it, however early that ends
-		{Name: "fetch", Do: s.importFetch, Undo: s.importDrop}, // bytes are staged whole, inspected and known by their sums
-		{Name: "store", Do: s.importStore, Undo: s.importDrop}, // and lie in the stores
+		{Name: "fetch", Do: s.importFetch, Undo: s.importDrop},       // bytes are staged whole, inspected and known by their sums
+		{Name: "store", Do: s.importStore, Undo: s.importDrop},       // and lie in the stores
 		{Name: "clean", Do: s.importClean},
 		{Name: "finish", Commit: s.importFinish}, // the last, so that an image that is active can be imported again at once
 	}}
