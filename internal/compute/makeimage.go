@@ -73,11 +73,11 @@ func snapshotProperties(sv *Server, by By, kind string, more map[string]string) 
 			out[k] = v
 		}
 	}
-	maps.Copy(out, more)
 	out["image_type"], out["instance_uuid"], out["user_id"] = kind, sv.ID, by.Creds.UserID
 	if sv.ImageID != "" {
 		out["base_image_ref"] = sv.ImageID
 	}
+	maps.Copy(out, more) // what the request says wins, as in Nova
 	return out
 }
 
