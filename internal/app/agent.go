@@ -23,6 +23,7 @@ func Agent(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Log
 	defer st.close()
 	l := newLifecycle(log)
 	defer l.stop()
+	serveProfiles(cfg.Path("profile.sock"), log, l)
 	secure, err := clientTLS(cfg)
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ func Up(ctx context.Context, cfg *config.Config, out io.Writer, log *slog.Logger
 	say("state       %s", cfg.StateDir)
 	l := newLifecycle(log)
 	defer l.stop()
+	serveProfiles(cfg.Path("profile.sock"), log, l)
 	if err := up(ctx, cfg, st, say, log, l); err != nil {
 		return err
 	}
