@@ -1,23 +1,26 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
 type options struct {
 	bin, guest, accel string
 	starts, guests    int // how often each is repeated
-	hosts, servers    int // of the simulated cloud
-	real              bool
+	hosts             string
+	servers           int // of each rate
+	real, openrc      bool
+	only              string
+	flavor, image     string
+	network           string
+	out, against      string
 }
 
 func main() {
@@ -27,100 +30,67 @@ func main() {
 	flag.StringVar(&o.accel, "accel", "tcg", "accelerator of real guests")
 	flag.IntVar(&o.starts, "starts", 7, "starts of the process")
 	flag.IntVar(&o.guests, "guests", 11, "real guests, one after the other")
-	flag.IntVar(&o.hosts, "hosts", 1000, "simulated hosts")
-	flag.IntVar(&o.servers, "servers", 2000, "simulated servers for each rate")
+	flag.StringVar(&o.hosts, "hosts", "1000", "simulated hosts; several clouds: 1000,10000")
+	flag.IntVar(&o.servers, "servers", 1000, "servers of each rate")
 	flag.BoolVar(&o.real, "real", os.Geteuid() == 0, "with real guests")
+	flag.BoolVar(&o.openrc, "openrc", false, "measure the cloud that the environment names (OS_AUTH_URL …)")
+	flag.StringVar(&o.only, "only", "", "parts, by commas: start, guests, create, reads, tokens, schedule")
+	flag.StringVar(&o.flavor, "flavor", "42", "flavor id or name of the servers")
+	flag.StringVar(&o.image, "image", "", "image name; empty: the demo guest, or a made one")
+	flag.StringVar(&o.network, "network", "auto", "network id, or auto or none")
+	flag.StringVar(&o.out, "out", "bench-results", "where JSON and plot go")
+	flag.StringVar(&o.against, "against", "", "JSON of an earlier run, to stand beside this one")
 	flag.Parse()
-	if err := run(o); err != nil {
+	r := &report{began: time.Now()}
+	err := run(o, r)
+	if kerr := r.finish(o); err == nil {
+		err = kerr
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options) error {
-	var err error
-	if o.bin, err = filepath.Abs(o.bin); err != nil {
-		return err
-	}
-	if o.guest, err = filepath.Abs(o.guest); err != nil {
-		return err
-	}
-	info, err := os.Stat(o.bin)
-	if err != nil {
-		return fmt.Errorf("%w (make build)", err)
-	}
-	t := &table{}
-	t.row("machine", fmt.Sprintf("%d cores, %s", runtime.NumCPU(), cpu()), "")
-	t.row("binary", fmt.Sprintf("%.1f MiB", float64(info.Size())/(1<<20)), "")
-	parts := []func(options, *table) error{starting}
-	if o.real {
-		parts = append(parts, realServers)
-	}
-	for _, part := range append(parts, simulated) {
-		if err := part(o, t); err != nil {
-			t.print(os.Stdout)
+// part is one thing that can be asked for by name.
+type part struct {
+	name string
+	own  bool // needs a cloud that it starts itself
+	run  func(o options, r *report) error
+}
+
+func run(o options, r *report) error {
+	parts := []part{{"start", true, starting}, {"guests", true, realGuests}, {"create", true, simulated}, {"schedule", true, decisions}}
+	if o.openrc {
+		parts = []part{{"create", false, foreign}}
+	} else {
+		var err error
+		if o.bin, err = filepath.Abs(o.bin); err != nil {
 			return err
 		}
+		if o.guest, err = filepath.Abs(o.guest); err != nil {
+			return err
+		}
+		info, err := os.Stat(o.bin)
+		if err != nil {
+			return fmt.Errorf("%w (make build)", err)
+		}
+		r.add(result{What: "binary", Value: float64(info.Size()) / (1 << 20), Unit: "MiB"})
 	}
-	t.print(os.Stdout)
-	return nil
-}
-
-func cpu() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-			return strings.TrimSpace(v)
+	only := strings.FieldsFunc(o.only, func(c rune) bool { return c == ',' })
+	var errs []error
+	for _, p := range parts {
+		if len(only) > 0 && !slices.Contains(only, p.name) && !(p.name == "create" && (slices.Contains(only, "reads") || slices.Contains(only, "tokens"))) {
+			continue
+		}
+		if err := p.run(o, r); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
-	return runtime.GOARCH
+	return errors.Join(errs...)
 }
 
-// table collects what was measured.
-type table struct{ rows [][3]string }
-
-func (t *table) row(what, value, note string) {
-	t.rows = append(t.rows, [3]string{what, value, note})
-	fmt.Fprintf(os.Stderr, "%s: %s %s\n", what, value, note)
-}
-
-func (t *table) print(w io.Writer) {
-	fmt.Fprintln(w)
-	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	for _, r := range t.rows {
-		fmt.Fprintln(tw, strings.Join(r[:], "\t"))
-	}
-	tw.Flush()
-}
-
-// times are durations of one thing.
-type times []time.Duration
-
-func (t times) median() time.Duration {
-	if len(t) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(t))
-	return s[len(s)/2]
-}
-
-func (t times) percentile(p int) time.Duration {
-	s := slices.Sorted(slices.Values(t))
-	return s[min(len(s)-1, len(s)*p/100)]
-}
-
-// String is the median with what lies around it.
-func (t times) String() string {
-	return fmt.Sprintf("%s", round(t.median()))
-}
-
-func (t times) spread() string {
-	return fmt.Sprintf("median of %d; %s to %s, 95%%: %s", len(t), round(slices.Min(t)), round(slices.Max(t)), round(t.percentile(95)))
-}
-
-func round(d time.Duration) time.Duration {
-	if d > time.Second {
-		return d.Round(10 * time.Millisecond)
-	}
-	return d.Round(100 * time.Microsecond)
+// asked says whether a part of a cloud's measurements is wanted.
+func (o options) asked(name string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
