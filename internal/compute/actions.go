@@ -59,10 +59,21 @@ func (s *Service) Get(ctx context.Context, creds *policy.Credentials, id string)
 
 func visible(ctx context.Context, tx *db.Tx, creds *policy.Credentials, id string) (*Server, error) {
 	sv, err := GetServer(ctx, tx, id)
-	if err == nil && sv.ProjectID != creds.ProjectID && !creds.IsAdmin() {
-		return nil, fault.NotFound("Instance %s could not be found.", id)
+	if err != nil {
+		return nil, err
 	}
-	return sv, err
+	if err := MaySee(creds, sv); err != nil {
+		return nil, err
+	}
+	return sv, nil
+}
+
+// MaySee refuses another project's server to all but an admin, as if it were not there.
+func MaySee(creds *policy.Credentials, s *Server) error {
+	if s.ProjectID != creds.ProjectID && !creds.IsAdmin() {
+		return fault.NotFound("Instance %s could not be found.", s.ID)
+	}
+	return nil
 }
 
 // enter opens an action on a server in tx: visible, not locked, in a fit state. It sets the task state and the next epoch, which fences whatever

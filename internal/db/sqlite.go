@@ -19,7 +19,7 @@ const (
 	batchMax  = 256
 	batchTime = 10 * time.Millisecond
 	readers   = 4
-	stmtsKept = 400
+	stmtsKept = 1000
 )
 
 type writeReq struct {
@@ -33,6 +33,7 @@ type writeRes struct {
 	panicked any
 	lost     error // the closure failed and no transaction is open any more
 	after    []func()
+	written  []string // tables
 }
 
 // lite is the SQLite backend. wdb and rdb are pools of one writing and some reading connections.
@@ -41,6 +42,7 @@ type lite struct {
 	reqs     chan *writeReq
 	readConn chan *liteConn
 	ended    chan struct{} // closed when the committer has returned
+	versions versions
 
 	mu     sync.RWMutex // guards closed against a send on reqs; held for reading while a request is handed over
 	closed bool
@@ -221,6 +223,11 @@ func (l *lite) batch(c *liteConn, first *writeReq) {
 		err = fmt.Errorf("commit: %w", err)
 	}
 	for _, d := range held {
+		if err == nil {
+			l.versions.committed(d.res.written)
+		}
+	}
+	for _, d := range held {
 		d.res.err = err
 		d.r.done <- d.res
 	}
@@ -246,12 +253,12 @@ func runFirst(c *liteConn, r *writeReq) (res writeRes) {
 
 // call runs a closure.
 func call(c *liteConn, r *writeReq) (res writeRes) {
-	tx := &Tx{Dialect: SQLite, q: c}
+	tx := &Tx{Dialect: SQLite, q: c, counts: true}
 	func() {
 		defer func() { res.panicked = recover() }()
 		res.err = r.fn(tx)
 	}()
-	res.after = tx.onCommit
+	res.after, res.written = tx.onCommit, tx.written
 	return res
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,30 +22,42 @@ type Tx struct {
 	Dialect  Dialect
 	q        preparer
 	onCommit []func()
+	written  []string // tables, for the backend that counts (versions); nil elsewhere
+	counts   bool
 }
 
 // preparer gives an executable statement for a query in the dialect's own placeholders; reusable says whether the text is
-// worth keeping prepared (expanded IN lists are not).
+// worth keeping prepared (long IN lists are not).
 type preparer interface {
 	stmt(ctx context.Context, query string, reusable bool) (s *sqlx.Stmt, release func(), err error)
 }
 
-var rebound sync.Map // query with ? → query with $n; bounded by the number of query texts in the program
+var rebound sync.Map // query with ? → query with $n; bounded by the query texts in the program, once for each size of list
 
-// bind expands slices and rewrites placeholders.
+// listsKept bounds the IN lists whose statements are worth keeping prepared.
+const listsKept = 64
+
+// bind expands slices and rewrites placeholders. A short IN list is filled up to the next power of two by repeating its last element, which changes nothing of what it means: so a few
+// texts serve lists of all such lengths, and their statements are kept like others.
 func (t *Tx) bind(query string, args []any) (string, []any, bool, error) {
-	reusable := true
-	for _, a := range args {
+	reusable, lists := true, false
+	for i, a := range args {
 		if a == nil {
 			continue
 		}
 		if rt := reflect.TypeOf(a); rt.Kind() == reflect.Slice && rt.Elem().Kind() != reflect.Uint8 {
-			var err error
-			if query, args, err = sqlx.In(query, args...); err != nil {
-				return "", nil, false, err
+			if !lists {
+				lists, args = true, slices.Clone(args)
 			}
-			reusable = false
-			break
+			list := filled(reflect.ValueOf(a))
+			args[i] = list
+			reusable = reusable && len(list) <= listsKept
+		}
+	}
+	if lists {
+		var err error
+		if query, args, err = sqlx.In(query, args...); err != nil {
+			return "", nil, false, err
 		}
 	}
 	if t.Dialect == SQLite {
@@ -61,6 +74,23 @@ func (t *Tx) bind(query string, args []any) (string, []any, bool, error) {
 	return q, args, true, nil
 }
 
+// filled is the list with its last element repeated until the length is a power of two; a long one is left as it is.
+func filled(list reflect.Value) []any {
+	n := list.Len()
+	if n == 0 {
+		return nil
+	}
+	size := n
+	if n <= listsKept {
+		size = 1 << bits.Len(uint(n-1))
+	}
+	out := make([]any, size)
+	for i := range out {
+		out[i] = list.Index(min(i, n-1)).Interface()
+	}
+	return out
+}
+
 func (t *Tx) prepare(ctx context.Context, query string, args []any) (*sqlx.Stmt, func(), []any, error) {
 	query, args, reusable, err := t.bind(query, args)
 	if err != nil {
@@ -69,6 +99,11 @@ func (t *Tx) prepare(ctx context.Context, query string, args []any) (*sqlx.Stmt,
 	s, release, err := t.q.stmt(ctx, query, reusable)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%w in %q", err, query)
+	}
+	if t.counts {
+		if table := tableOf(query); table != "" && !slices.Contains(t.written, table) {
+			t.written = append(t.written, table)
+		}
 	}
 	return s, release, args, nil
 }

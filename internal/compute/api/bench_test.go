@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"nephos/internal/db"
@@ -49,4 +50,17 @@ func benchWorld(b *testing.B) *world {
 		b.Fatal(err)
 	}
 	return w
+}
+
+// BenchmarkShow is one server in full.
+func BenchmarkShow(b *testing.B) {
+	w := benchWorld(b)
+	var made struct{ Server struct{ ID string } }
+	if err := json.Unmarshal([]byte(w.call("a", "", "POST", "/v2.1/servers", boot(nil)).want(202).Body), &made); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.call("a", "2.96", "GET", "/v2.1/servers/"+made.Server.ID, nil).want(200)
+	}
 }

@@ -78,11 +78,21 @@ func (f *face) full(r *httpapi.Request, s *compute.Server) (any, error) {
 }
 
 func (f *face) showServer(r *httpapi.Request) (any, error) {
-	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
+	s, x, err := f.seen.get(r.Context(), f.svc.DB, r.Param("id"), func(tx *db.Tx) (*compute.Server, related, error) {
+		s, err := compute.GetServer(r.Context(), tx, r.Param("id"))
+		if err != nil {
+			return nil, related{}, err
+		}
+		x, err := f.related(r.Context(), tx, []*compute.Server{s})
+		return s, x, err
+	})
+	if err == nil {
+		err = compute.MaySee(r.Creds, s)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return f.full(r, s)
+	return obj{"server": f.serverView(r, s, x, f.sight(r))}, nil
 }
 
 func (f *face) updateServer(r *httpapi.Request) (any, error) {

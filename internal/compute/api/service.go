@@ -61,6 +61,7 @@ type Deps struct {
 type face struct {
 	svc  *compute.Service
 	deps Deps
+	seen seen
 }
 
 type obj = map[string]any
