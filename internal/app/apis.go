@@ -70,7 +70,7 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri, Policy: book.enforcer("identity")})
+	id, err := identityapi.New(c.identity, identityapi.Deps{Log: log, AuthURI: uri, Policy: book.enforcer("identity"), NoV2: c.cfg.Identity.V2 != nil && !*c.cfg.Identity.V2})
 	if err != nil {
 		return nil, err
 	}

@@ -77,8 +77,7 @@ func (c *controller) build(external netip.Prefix) error {
 	clock := clockwork.NewRealClock()
 	c.engine = workflow.New(workflow.Options{DB: c.db, Clock: clock, Log: c.log.With("room", "workflow"), Alone: !c.db.Shared()})
 	var err error
-	if c.identity, err = identity.New(identity.Deps{DB: c.db, Clock: clock, KeysDir: c.cfg.SharedPath("fernet"), BcryptCost: c.cfg.Identity.BcryptCost,
-		TokenTTL: time.Duration(c.cfg.Identity.TokenMinutes) * time.Minute, Log: c.log.With("room", "identity")}); err != nil {
+	if c.identity, err = newIdentity(c.cfg, c.db, clock, c.log, c.bus); err != nil {
 		return err
 	}
 	if err := c.makeImages(); err != nil {

@@ -28,6 +28,7 @@ type grammar struct {
 	Controller controllerCmd `cmd:"" group:"cloud" help:"Run a cloud's services, for hosts that join."`
 	Agent      agentCmd      `cmd:"" group:"cloud" help:"Run a compute host that joins a cloud."`
 	Down       downCmd       `cmd:"" group:"cloud" help:"End the guests and networks that a stopped cloud left running here."`
+	Identity   identityCmd   `cmd:"" group:"cloud" help:"rotate-keys: put new keys under the tokens, or the stored credentials, of a cloud."`
 	Doctor     doctorCmd     `cmd:"" group:"cloud" help:"Say what this machine lacks and how to mend it."`
 
 	Boot   client.Boot   `cmd:"" group:"servers" help:"Make a server."`

@@ -75,8 +75,26 @@ type Limits struct {
 
 // Identity settings.
 type Identity struct {
-	BcryptCost   int `yaml:"bcrypt_cost"`   // 0: 10
-	TokenMinutes int `yaml:"token_minutes"` // 0: 60
+	BcryptCost   int    `yaml:"bcrypt_cost"`   // 0: 10
+	TokenMinutes int    `yaml:"token_minutes"` // 0: 60
+	SecretFile   string `yaml:"secret_file"`   // of the cloud's secret, the same on each controller; empty: cloud-secret in StateDir, made at first start
+	V2           *bool  `yaml:"v2"`            // the v2.0 API; unset: on
+	LimitsModel  string `yaml:"limits_model"`  // flat or strict_two_level; empty: flat
+
+	Security SecurityCompliance `yaml:"security_compliance"`
+}
+
+// SecurityCompliance are Keystone's settings of that name; 0 and empty switch a rule off.
+type SecurityCompliance struct {
+	LockoutFailureAttempts   int    `yaml:"lockout_failure_attempts"`
+	LockoutDuration          int    `yaml:"lockout_duration"`      // seconds; 0: 1800
+	PasswordExpiresDays      int    `yaml:"password_expires_days"` // counts for passwords set from then on
+	UniqueLastPasswordCount  int    `yaml:"unique_last_password_count"`
+	MinimumPasswordAge       int    `yaml:"minimum_password_age"` // days
+	PasswordRegex            string `yaml:"password_regex"`
+	PasswordRegexDescription string `yaml:"password_regex_description"`
+	DisableUserDaysInactive  int    `yaml:"disable_user_account_days_inactive"`
+	ChangePasswordOnFirstUse bool   `yaml:"change_password_upon_first_use"`
 }
 
 // Scheduler settings; see package scheduler.

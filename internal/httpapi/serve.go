@@ -70,6 +70,7 @@ func (t *table) dispatch(r *Request) (body any, status int, err error) {
 	if path == "" {
 		path = "/"
 	}
+	asked := path
 	if t.svc.TrimSuffix != "" {
 		path = strings.TrimSuffix(path, t.svc.TrimSuffix)
 	}
@@ -91,7 +92,7 @@ func (t *table) dispatch(r *Request) (body any, status int, err error) {
 		r.Version = t.svc.Micro.Min
 	}
 	if at == nil || !at.public(r.Method) {
-		if err := t.authenticate(r); err != nil {
+		if err := t.authenticate(r, asked); err != nil {
 			return nil, 0, err
 		}
 	} else if tok := r.Header.Get("X-Auth-Token"); tok != "" {
@@ -157,7 +158,8 @@ func setPathValues(r *http.Request, pattern, path string) {
 	}
 }
 
-func (t *table) authenticate(r *Request) error {
+// authenticate finds out who asks. path is as the client sent it: access rules of application credentials are written so.
+func (t *table) authenticate(r *Request, path string) error {
 	tok := r.Header.Get("X-Auth-Token")
 	if tok == "" {
 		return fault.Unauthorized("The request you have made requires authentication.")
@@ -170,6 +172,9 @@ func (t *table) authenticate(r *Request) error {
 		return err
 	}
 	r.Creds = creds
+	if !creds.Permits(serviceTypes(t.svc.Name), r.Method, path) && !(t.svc.Name == "identity" && r.Method == http.MethodGet && path == "/v3/auth/tokens") {
+		return fault.Unauthorized("The request you have made requires authentication.").WithCause(errors.New("the access rules of the application credential do not have this call"))
+	}
 	if r.Project != "" && creds.ProjectID != r.Project {
 		msg := t.svc.MismatchMessage
 		if msg == "" {
@@ -178,6 +183,14 @@ func (t *table) authenticate(r *Request) error {
 		return fault.Invalid("project_id", "%s", msg)
 	}
 	return nil
+}
+
+// serviceTypes are the names in a catalog, of today and of old, under which access rules may speak of a service.
+func serviceTypes(name string) []string {
+	if name == "volume" {
+		return []string{"volumev3", "block-storage", "volumev2", "volume", "block-store"}
+	}
+	return []string{name}
 }
 
 // choose picks the row by method, microversion and action key; the body is read for the last.

@@ -105,7 +105,17 @@ func (s *Service) RemoveGrant(ctx context.Context, g Grant) error {
 		if err == nil && n == 0 {
 			return noGrant(g)
 		}
-		return err
+		if err != nil || g.UserID == "" {
+			return err
+		}
+		e := RevokeEvent{UserID: g.UserID, RoleID: g.RoleID}
+		switch g.Target {
+		case OnProject:
+			e.ProjectID = g.TargetID
+		case OnDomain:
+			e.DomainID = g.TargetID
+		}
+		return s.revokeEvent(ctx, tx, e)
 	})
 }
 

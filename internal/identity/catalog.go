@@ -36,16 +36,23 @@ type Endpoint struct {
 	// LegacyURL is what the v2.0 catalog shows instead. Clients of 2012 take the compute address as it is, expect /v2/<tenant id> in it and
 	// refuse a catalog with two compute endpoints; clients of today look for /v2.1 in the v3 catalog. So one record carries both.
 	LegacyURL string         `db:"legacy_url"`
+	LegacyID  string         `db:"legacy_id"` // the record of v2.0 that this one is a part of; "" = made with v3
 	Enabled   bool           `db:"enabled"`
 	Extra     db.JSON[Extra] `db:"extra"`
 }
 
 // EndpointFilter selects endpoints; empty fields select all.
-type EndpointFilter struct{ ServiceID, Interface, RegionID string }
+type EndpointFilter struct {
+	ServiceID string `json:"service_id,omitempty"`
+	Interface string `json:"interface,omitempty"`
+	RegionID  string `json:"region_id,omitempty"`
+	Enabled   *bool  `json:"enabled,omitempty"`
+}
 
 // catalogSnapshot is all enabled services with their enabled endpoints.
 type catalogSnapshot struct {
 	entries []catalogRow
+	only    map[string]map[string]bool // by project that was given endpoints: their ids
 	gen     uint64
 	loaded  time.Time
 }
@@ -71,12 +78,13 @@ func (s *Service) Catalog(ctx context.Context, t *Token) ([]CatalogEntry, error)
 	if err != nil {
 		return nil, err
 	}
+	only, filtered := snap.only[t.ProjectID]
 	out := make([]CatalogEntry, 0, len(snap.entries))
 	for _, row := range snap.entries {
 		e := CatalogEntry{ID: row.service.ID, Type: row.service.Type, Name: row.service.Name, Endpoints: []CatalogEndpoint{}}
 		for _, ep := range row.endpoints {
 			url, ok := fill(ep.URL, t)
-			if !ok {
+			if !ok || filtered && !only[ep.ID] {
 				continue
 			}
 			legacy, ok := fill(ep.LegacyURL, t)
@@ -89,16 +97,22 @@ func (s *Service) Catalog(ctx context.Context, t *Token) ([]CatalogEntry, error)
 			}
 			e.Endpoints = append(e.Endpoints, c)
 		}
+		if filtered && len(e.Endpoints) == 0 {
+			continue
+		}
 		out = append(out, e)
 	}
 	return out, nil
 }
 
+// CatalogStamp is a value that is the same for as long as Catalog gives the same.
+func (s *Service) CatalogStamp(ctx context.Context) (any, error) { return s.catalogNow(ctx) }
+
 func (s *Service) catalogNow(ctx context.Context) (*catalogSnapshot, error) {
 	if c := s.catalog.Load(); c != nil && c.gen == s.gen.Load() && s.clock.Since(c.loaded) < CacheAge {
 		return c, nil
 	}
-	c := &catalogSnapshot{gen: s.gen.Load(), loaded: s.clock.Now()}
+	c := &catalogSnapshot{gen: s.gen.Load(), loaded: s.clock.Now(), only: map[string]map[string]bool{}}
 	err := s.db.Read(ctx, func(tx *db.Tx) error {
 		var services []CatalogService
 		if err := tx.Select(ctx, &services, `SELECT * FROM identity_services WHERE enabled ORDER BY type, name, id`); err != nil {
@@ -117,13 +131,32 @@ func (s *Service) catalogNow(ctx context.Context) (*catalogSnapshot, error) {
 			}
 			c.entries = append(c.entries, row)
 		}
-		return nil
+		return c.filters(ctx, tx)
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.catalog.Store(c)
 	return c, nil
+}
+
+// filters works out what each project was given by OS-EP-FILTER.
+func (c *catalogSnapshot) filters(ctx context.Context, tx *db.Tx) error {
+	var projects []string
+	if err := tx.Select(ctx, &projects, `SELECT project_id FROM identity_project_endpoints UNION SELECT project_id FROM identity_project_endpoint_groups`); err != nil {
+		return err
+	}
+	for _, p := range projects {
+		all, mine, groups, err := endpointsGiven(ctx, tx, p)
+		if err != nil {
+			return err
+		}
+		c.only[p] = map[string]bool{}
+		for i := range all {
+			c.only[p][all[i].ID] = givenTo(&all[i], mine, groups)
+		}
+	}
+	return nil
 }
 
 // placeholders are what an address may hold, in both of Keystone's spellings.
@@ -244,7 +277,8 @@ func (s *Service) DeleteRegion(ctx context.Context, id string) error {
 	return s.write(ctx, func(tx *db.Tx) error {
 		var used int
 		if err := tx.Get(ctx, &used, `SELECT (SELECT COUNT(*) FROM identity_regions WHERE parent_id = ?) +
-				(SELECT COUNT(*) FROM identity_endpoints WHERE region_id = ?)`, id, id); err != nil {
+				(SELECT COUNT(*) FROM identity_endpoints WHERE region_id = ?) +
+				(SELECT COUNT(*) FROM identity_registered_limits WHERE region_id = ?)`, id, id, id); err != nil {
 			return err
 		}
 		if used > 0 {
@@ -326,6 +360,26 @@ func (s *Service) CreateEndpoint(ctx context.Context, e Endpoint, makeRegion boo
 	return &e, err
 }
 
+// CreateLegacyEndpoint makes what v2.0 sees as one record, all or nothing; a region that is not there is made.
+func (s *Service) CreateLegacyEndpoint(ctx context.Context, parts []Endpoint) (id string, made []Endpoint, err error) {
+	id = newID()
+	err = s.write(ctx, func(tx *db.Tx) error {
+		made = nil
+		for _, e := range parts {
+			e.ID, e.LegacyID = newID(), id
+			if err := checkEndpoint(ctx, tx, e, true); err != nil {
+				return err
+			}
+			if err := tx.Insert(ctx, "identity_endpoints", e); err != nil {
+				return err
+			}
+			made = append(made, e)
+		}
+		return nil
+	})
+	return id, made, err
+}
+
 func checkEndpoint(ctx context.Context, tx *db.Tx, e Endpoint, makeRegion bool) error {
 	if err := checkURL(e.URL); err != nil {
 		return err
@@ -377,6 +431,9 @@ func (s *Service) Endpoints(ctx context.Context, f EndpointFilter) ([]Endpoint, 
 	w.eq("service_id", f.ServiceID)
 	w.eq("interface", f.Interface)
 	w.eq("region_id", f.RegionID)
+	if f.Enabled != nil {
+		w.add("enabled = ?", *f.Enabled)
+	}
 	var out []Endpoint
 	err := s.db.Read(ctx, func(tx *db.Tx) error {
 		return tx.Select(ctx, &out, `SELECT * FROM identity_endpoints`+w.text()+` ORDER BY service_id, interface, id`, w.args...)

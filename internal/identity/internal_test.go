@@ -4,17 +4,20 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/fernet/fernet-go"
 	"github.com/google/go-cmp/cmp"
+	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
+
+	"nephos/internal/db"
+	"nephos/internal/db/dbtest"
 )
 
 func TestPayloadRoundTrip(t *testing.T) {
@@ -34,6 +37,16 @@ func TestPayloadRoundTrip(t *testing.T) {
 			raw := rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "audit")
 			in.audit = append(in.audit, base64.RawURLEncoding.EncodeToString(raw))
 		}
+		switch rapid.IntRange(0, 4).Draw(t, "form") {
+		case 1:
+			in.trust = id.Filter(func(s string) bool { return s != "" }).Draw(t, "trust")
+		case 2:
+			in.appCred = id.Filter(func(s string) bool { return s != "" }).Draw(t, "app")
+		case 3:
+			in.access = id.Filter(func(s string) bool { return s != "" }).Draw(t, "access")
+		case 4:
+			in.receipt = true
+		}
 		b := in.encode()
 		out, err := decodePayload(b)
 		if err != nil {
@@ -49,121 +62,129 @@ func TestPayloadRoundTrip(t *testing.T) {
 	})
 }
 
+// ring is a keyring for tokens on d.
+func ring(t testing.TB, d *db.DB, clock clockwork.Clock) *keyring {
+	k, err := openKeyring(context.Background(), d, clock, forTokens, "a secret of tests")
+	require.NoError(t, err)
+	return k
+}
+
 func TestTokenIsShort(t *testing.T) {
 	t.Parallel()
-	k, err := openKeyring(t.TempDir())
-	require.NoError(t, err)
+	ctx := context.Background()
+	k := ring(t, dbtest.SQLite(t, Migrations()), clockwork.NewRealClock())
 	a := base64.RawURLEncoding.EncodeToString(make([]byte, 16))
-	p := &payload{user: newID(), scope: newID(), kind: projectScope, methods: []string{"password", "token"}, issued: time.Now(), expires: time.Now().Add(time.Hour), audit: []string{a, a}}
-	tok, err := k.seal(p.encode())
-	require.NoError(t, err)
-	require.Less(t, len(tok), 256)
-	require.NotContains(t, tok, "=")
-	require.NotNil(t, k.open(tok))
-	require.NotNil(t, k.open(tok+strings.Repeat("=", (4-len(tok)%4)%4)), "padding may be there")
-}
-
-func TestKeyringFiles(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "fernet")
-	a, err := openKeyring(dir)
-	require.NoError(t, err)
-	names := func() string {
-		idx, err := a.indexes()
+	for _, p := range []*payload{
+		{user: newID(), scope: newID(), kind: projectScope, methods: []string{"password", "token"}, issued: time.Now(), expires: time.Now().Add(time.Hour), audit: []string{a, a}},
+		{user: newID(), scope: newID(), kind: projectScope, methods: []string{"password"}, issued: time.Now(), expires: time.Now().Add(time.Hour), audit: []string{a}, trust: newID()},
+		{user: newID(), scope: newID(), kind: projectScope, methods: []string{methodAppCred}, issued: time.Now(), expires: time.Now().Add(time.Hour), audit: []string{a}, appCred: newID()},
+	} {
+		tok, err := k.seal(ctx, p.encode())
 		require.NoError(t, err)
-		return fmt.Sprint(idx)
+		require.Less(t, len(tok), 256)
+		require.NotContains(t, tok, "=")
+		require.NotNil(t, k.open(ctx, tok))
+		require.NotNil(t, k.open(ctx, tok+strings.Repeat("=", (4-len(tok)%4)%4)), "padding may be there")
 	}
-	require.Equal(t, "[0 1]", names())
-	info, err := os.Stat(filepath.Join(dir, "1"))
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode())
-
-	first, err := a.seal([]byte("one"))
-	require.NoError(t, err)
-	b, err := openKeyring(dir)
-	require.NoError(t, err)
-	require.Equal(t, "one", string(b.open(first)))
-
-	staged, err := os.ReadFile(filepath.Join(dir, "0"))
-	require.NoError(t, err)
-	require.NoError(t, a.rotate(MaxActiveKeys))
-	require.Equal(t, "[0 1 2]", names())
-	primary, err := os.ReadFile(filepath.Join(dir, "2"))
-	require.NoError(t, err)
-	require.Equal(t, staged, primary, "the staged key becomes the primary")
-	second, err := a.seal([]byte("two"))
-	require.NoError(t, err)
-	require.Equal(t, "two", string(b.open(second)), "another process already knew the staged key")
-
-	require.NoError(t, a.rotate(MaxActiveKeys))
-	require.Equal(t, "[0 2 3]", names())
-	require.Nil(t, a.open(first), "its key is gone")
-	third, err := a.seal([]byte("three"))
-	require.NoError(t, err)
-	require.NoError(t, a.rotate(MaxActiveKeys))
-	fourth, err := a.seal([]byte("four"))
-	require.NoError(t, err)
-	require.Equal(t, "three", string(b.open(third)), "another process loads files that it does not know")
-	require.Equal(t, "four", string(b.open(fourth)))
 }
 
-func TestKeyringAfterCrash(t *testing.T) {
+func TestKeyring(t *testing.T) {
 	t.Parallel()
-	for name, files := range map[string][]string{"only the primary": {"1"}, "no staged key": {"3", "4"}, "only a staged key": {"0"}, "a half-written one": {"1", ".new"}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			for i, f := range files {
-				text := base64.URLEncoding.EncodeToString([]byte(strings.Repeat(string(rune('a'+i)), 32)))
-				if f == ".new" {
-					text = "half"
-				}
-				require.NoError(t, os.WriteFile(filepath.Join(dir, f), []byte(text), 0o600))
-			}
-			k, err := openKeyring(dir)
+	dbtest.Each(t, []db.Migrations{Migrations()}, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		clock := clockwork.NewFakeClock()
+		const life = time.Hour
+		a := ring(t, d, clock)
+		b := ring(t, d, clock)
+		numbers := func() []int64 {
+			var out []int64
+			require.NoError(t, d.Read(ctx, func(tx *db.Tx) error { return tx.Select(ctx, &out, `SELECT idx FROM identity_keys ORDER BY idx`) }))
+			return out
+		}
+		rotate := func(k *keyring) {
+			require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { _, err := k.rotate(ctx, tx, MaxActiveKeys, life); return err }))
+			require.NoError(t, k.load(ctx))
+		}
+		seal := func(k *keyring, text string) string {
+			tok, err := k.seal(ctx, []byte(text))
 			require.NoError(t, err)
-			tok, err := k.seal([]byte("x"))
-			require.NoError(t, err)
-			require.NoError(t, k.rotate(MaxActiveKeys))
-			require.Equal(t, "x", string(k.open(tok)))
-		})
-	}
+			return tok
+		}
+		require.Equal(t, []int64{0, 1}, numbers())
+		one := seal(a, "one")
+		require.Equal(t, "one", string(b.open(ctx, one)))
+
+		rotate(a)
+		require.Equal(t, []int64{0, 1, 2}, numbers())
+		require.Equal(t, "two", string(openWith(b.active(), seal(a, "two"))), "the other controller knew the staged key already")
+		rotate(a)
+		rotate(a)
+		require.Equal(t, []int64{0, 1, 2, 3, 4}, numbers(), "tokens alive may need all of them")
+		require.Equal(t, "one", string(a.open(ctx, one)))
+		clock.Advance(time.Second)
+		require.Equal(t, "four", string(b.open(ctx, seal(a, "four"))), "the other controller reads keys that it does not know")
+
+		clock.Advance(life)
+		rotate(b)
+		require.Equal(t, []int64{0, 4, 5}, numbers(), "what nothing alive can need goes")
+		require.NoError(t, a.load(ctx))
+		require.Nil(t, a.open(ctx, one))
+		for range 2 * mostKeys {
+			rotate(b)
+		}
+		require.Len(t, numbers(), mostKeys, "and never more than so many")
+
+		_, err := openKeyring(ctx, d, clock, forTokens, "another secret, which opens nothing")
+		require.ErrorContains(t, err, "another secret")
+		_, err = openKeyring(ctx, d, clock, forTokens, "short")
+		require.Error(t, err)
+		var sealed string
+		require.NoError(t, d.Read(ctx, func(tx *db.Tx) error { return tx.Get(ctx, &sealed, `SELECT sealed FROM identity_keys WHERE idx = 0`) }))
+		_, err = fernet.DecodeKey(sealed)
+		require.Error(t, err, "no key lies in the database in clear")
+	})
 }
 
 func TestKeyringTwoProcessesStart(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "fernet")
-	var wg sync.WaitGroup
-	rings := make([]*keyring, 8)
-	for i := range rings {
-		wg.Go(func() { rings[i], _ = openKeyring(dir) })
-	}
-	wg.Wait()
-	tok, err := rings[0].seal([]byte("x"))
-	require.NoError(t, err)
-	for _, k := range rings {
-		require.Equal(t, "x", string(k.open(tok)))
-	}
+	dbtest.Each(t, []db.Migrations{Migrations()}, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		var wg sync.WaitGroup
+		rings := make([]*keyring, 8)
+		errs := make([]error, len(rings))
+		for i := range rings {
+			wg.Go(func() {
+				rings[i], errs[i] = openKeyring(ctx, d, clockwork.NewRealClock(), forTokens, "a secret of tests")
+			})
+		}
+		wg.Wait()
+		tok, err := rings[0].seal(ctx, []byte("x"))
+		require.NoError(t, err)
+		for i, k := range rings {
+			require.NoError(t, errs[i])
+			require.Equal(t, "x", string(k.open(ctx, tok)))
+		}
+	})
 }
 
 func TestBrokenTokens(t *testing.T) {
 	t.Parallel()
-	k, err := openKeyring(t.TempDir())
-	require.NoError(t, err)
-	tok, err := k.seal([]byte("hello"))
+	ctx := context.Background()
+	k := ring(t, dbtest.SQLite(t, Migrations()), clockwork.NewRealClock())
+	tok, err := k.seal(ctx, []byte("hello"))
 	require.NoError(t, err)
 	for _, bad := range []string{"", "x", "====", "gAAAAA", strings.Repeat("A", 300), strings.Repeat("gAAA", 1000), tok[:len(tok)-4], tok + "AAAA", "\x00\xff", tok[:20] + "é" + tok[22:]} {
-		require.Nil(t, k.open(bad), "%q", bad)
+		require.Nil(t, k.open(ctx, bad), "%q", bad)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		b := []byte(tok)
 		i := rapid.IntRange(0, len(b)-1).Draw(t, "at")
 		b[i] = rapid.Byte().Filter(func(c byte) bool { return c != b[i] }).Draw(t, "to")
-		if k.open(string(b)) != nil {
+		if k.open(ctx, string(b)) != nil {
 			t.Fatalf("accepted with another byte at %d: %q", i, b)
 		}
 	})
-	rapid.Check(t, func(t *rapid.T) { k.open(rapid.String().Draw(t, "noise")) })
+	rapid.Check(t, func(t *rapid.T) { k.open(ctx, rapid.String().Draw(t, "noise")) })
 }
 
 func TestHasher(t *testing.T) {

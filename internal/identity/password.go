@@ -80,6 +80,15 @@ func (h *hasher) matches(ctx context.Context, stored, password string) (bool, er
 	return err == nil && stored != "", nil
 }
 
+// outdated says whether a stored hash was made at another cost than today's.
+func (h *hasher) outdated(stored string) bool {
+	if stored == "" {
+		return false
+	}
+	cost, err := bcrypt.Cost([]byte(stored))
+	return err == nil && cost != h.cost
+}
+
 func clip(password string) []byte {
 	b := []byte(password)
 	return b[:min(len(b), bcryptBytes)]

@@ -22,7 +22,9 @@ const (
 var methodBits = []struct {
 	name string
 	bit  byte
-}{{"password", 1}, {"token", 2}}
+}{{"password", 1}, {"token", 2}, {methodAppCred, 4}, {"totp", 8}, {"oauth1", 16}, {"ec2credential", 32}}
+
+const methodAppCred = "application_credential"
 
 // payload is what a token says by itself. Times have microseconds.
 type payload struct {
@@ -35,10 +37,19 @@ type payload struct {
 	issued     time.Time
 	expires    time.Time
 	audit      []string // own, and that of the chain's first token if this one came from another
+	// What the token's rights were borrowed from; at most one is set. user is who logged in: of a trust the trustee.
+	trust, appCred, access string
+	receipt                bool
+	borrowedUntil          time.Time // not in the token: the end of what the rights are borrowed from
 }
 
-// payloadForm is the first byte; another form would get another number.
-const payloadForm = 1
+// payloadForm is the first byte of a plain token; delegatedForm that of one which names a trust, an application credential or an OAuth1
+// access token before the rest. receiptForm is no token at all: what a partial multi-factor log-in has proved.
+const (
+	payloadForm   = 1
+	delegatedForm = 2
+	receiptForm   = 3
+)
 
 var errPayload = errors.New("token payload is malformed")
 
@@ -53,7 +64,16 @@ func (p *payload) encode() []byte {
 			}
 		}
 	}
-	b = append(b, payloadForm, m, byte(p.kind))
+	switch {
+	case p.receipt:
+		b = append(b, receiptForm)
+	case p.trust+p.appCred+p.access != "":
+		b = append(b, delegatedForm)
+		b = appendID(appendID(appendID(b, p.trust), p.appCred), p.access)
+	default:
+		b = append(b, payloadForm)
+	}
+	b = append(b, m, byte(p.kind))
 	b = appendID(b, p.user)
 	b = appendID(b, p.scope)
 	b = binary.AppendVarint(b, p.userEpoch)
@@ -82,10 +102,16 @@ func appendID(b []byte, id string) []byte {
 // decodePayload is the inverse of encode.
 func decodePayload(b []byte) (*payload, error) {
 	r := &byteReader{b: b}
-	if r.byte() != payloadForm {
+	p := &payload{}
+	switch r.byte() {
+	case payloadForm:
+	case delegatedForm:
+		p.trust, p.appCred, p.access = r.id(), r.id(), r.id()
+	case receiptForm:
+		p.receipt = true
+	default:
 		return nil, errPayload
 	}
-	p := &payload{}
 	m := r.byte()
 	for _, x := range methodBits {
 		if m&x.bit != 0 {
@@ -101,7 +127,7 @@ func decodePayload(b []byte) (*payload, error) {
 	for n := r.byte(); n > 0; n-- {
 		p.audit = append(p.audit, base64.RawURLEncoding.EncodeToString(r.bytes(int(r.byte()))))
 	}
-	if r.bad || len(r.b) != 0 || p.kind > systemScope || len(p.audit) == 0 {
+	if r.bad || len(r.b) != 0 || p.kind > systemScope || len(p.audit) == 0 && !p.receipt {
 		return nil, errPayload
 	}
 	return p, nil

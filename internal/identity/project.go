@@ -184,12 +184,25 @@ func (s *Service) UpdateProject(ctx context.Context, id string, edit func(*Proje
 				return err
 			}
 			p.Epoch++
+			if !p.Enabled {
+				if err := s.revokeEvent(ctx, tx, scopeEvent(p)); err != nil {
+					return err
+				}
+			}
 		}
 		_, err = tx.NamedExec(ctx, `UPDATE identity_projects SET name = :name, enabled = :enabled, description = :description,
 			epoch = :epoch, tags = :tags, options = :options, extra = :extra WHERE id = :id`, p)
 		return duplicate(err, p.noun(), p.Name)
 	})
 	return p, err
+}
+
+// scopeEvent tells that the tokens of a project or domain have ended.
+func scopeEvent(p *Project) RevokeEvent {
+	if p.IsDomain {
+		return RevokeEvent{DomainID: p.ID}
+	}
+	return RevokeEvent{ProjectID: p.ID}
 }
 
 // checkSwitch keeps the tree sound: nothing enabled below something disabled. A domain may always be switched.
@@ -247,6 +260,13 @@ func (s *Service) DeleteProject(ctx context.Context, id string) error {
 		}
 		if _, err := tx.Exec(ctx, `UPDATE identity_users SET default_project_id = '' WHERE default_project_id IN
 				(SELECT id FROM identity_projects WHERE id = ? OR domain_id = ?)`, id, id); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM identity_credentials WHERE project_id IN
+				(SELECT id FROM identity_projects WHERE id = ? OR domain_id = ?)`, id, id); err != nil {
+			return err
+		}
+		if err := s.revokeEvent(ctx, tx, scopeEvent(p)); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `DELETE FROM identity_projects WHERE id = ?`, id)

@@ -105,6 +105,9 @@ func (s *Service) DeleteRole(ctx context.Context, id string) error {
 		if err := immutable(r.Options.V, nil, "role", id); err != nil {
 			return err
 		}
+		if err := s.revokeEvent(ctx, tx, RevokeEvent{RoleID: id}); err != nil {
+			return err
+		}
 		_, err = tx.Exec(ctx, `DELETE FROM identity_roles WHERE id = ?`, id)
 		return err
 	})

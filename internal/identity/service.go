@@ -40,23 +40,32 @@ const DefaultTokenTTL = time.Hour
 // DefaultBcryptCost is 2^10 rounds, about 50 ms on a small core.
 const DefaultBcryptCost = 10
 
-// Deps is what a Service is made of. DB and KeysDir are required.
+// Deps is what a Service is made of. DB and Secret are required.
 type Deps struct {
 	DB         *db.DB
 	Clock      clockwork.Clock // nil: the real one
-	KeysDir    string          // of the Fernet keys; made (0700) with two keys if it is empty
+	Secret     string          // seals the Fernet keys in the database; the same for all controllers of a cloud, at least 16 characters
 	BcryptCost int             // 0: DefaultBcryptCost
 	TokenTTL   time.Duration   // 0: DefaultTokenTTL
+	Security   Security        // zero: Keystone's defaults, all off
+	Limits     string          // enforcement model of unified limits: LimitsFlat (also "") or LimitsStrict
 	Log        *slog.Logger    // nil: discard
+	Changed    func()          // after each committed write that may void what other controllers have in memory; they call Invalidate. May be nil
 }
 
 // Service holds identity's verbs.
 type Service struct {
 	db    *db.DB
 	clock clockwork.Clock
-	keys  *keyring
+	keys  *keyring // of tokens
+	vault *keyring // of credentials and other secrets that must be kept in clear
 	ttl   time.Duration
 	log   *slog.Logger
+
+	security Security
+	limits   string
+	changed  func()
+	throttle *throttle
 
 	hasher  *hasher
 	tokens  *tokenCache
@@ -82,9 +91,20 @@ func New(d Deps) (*Service, error) {
 		cost = DefaultBcryptCost
 	}
 	var err error
-	if s.keys, err = openKeyring(d.KeysDir); err != nil {
+	ctx := context.Background() // a start: two reads of a local database
+	if s.keys, err = openKeyring(ctx, d.DB, s.clock, forTokens, d.Secret); err != nil {
 		return nil, err
 	}
+	if s.vault, err = openKeyring(ctx, d.DB, s.clock, forCredentials, d.Secret); err != nil {
+		return nil, err
+	}
+	if s.security, err = d.Security.checked(); err != nil {
+		return nil, err
+	}
+	if s.limits, err = limitsModel(d.Limits); err != nil {
+		return nil, err
+	}
+	s.changed, s.throttle = d.Changed, newThrottle(s.clock)
 	if s.hasher, err = newHasher(cost, runtime.GOMAXPROCS(0)); err != nil {
 		return nil, err
 	}
@@ -101,10 +121,22 @@ func (s *Service) write(ctx context.Context, fn func(tx *db.Tx) error) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		tx.OnCommit(func() { s.gen.Add(1) })
+		tx.OnCommit(s.moved)
 		return nil
 	})
 }
+
+// moved voids the caches of this process and tells the others. A crash before it loses nothing here (the caches go with the process); the
+// others then notice within CacheAge.
+func (s *Service) moved() {
+	s.gen.Add(1)
+	if s.changed != nil {
+		s.changed()
+	}
+}
+
+// Invalidate voids what is cached: another controller has written.
+func (s *Service) Invalidate() { s.gen.Add(1) }
 
 // newID is a uuid4 in 32 hex digits, as Keystone makes them.
 func newID() string {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"nephos/internal/db"
@@ -19,8 +20,37 @@ type Token struct {
 	policy.Credentials
 	IsDomain           bool   // the project of the scope is a domain
 	ProjectDescription string // what v2.0 shows of a tenant
+	PasswordExpiresAt  time.Time
+	Trust              *TokenTrust
+	AppCredential      *TokenAppCredential
+	AccessTokenID      string // of OAuth1
+	ConsumerID         string // of OAuth1
+	Body               atomic.Pointer[TokenBody]
 
 	payload *payload
+}
+
+// TokenTrust is what a token says of the trust it comes from.
+type TokenTrust struct {
+	ID, TrustorID, TrusteeID string
+	Impersonation            bool
+}
+
+// TokenAppCredential is what a token says of its application credential; the access rules are in Credentials.
+type TokenAppCredential struct {
+	ID, Name   string
+	Restricted bool
+}
+
+// TokenBody is the token as JSON, kept by whoever writes it out; Catalog says with which catalog (an opaque stamp of CatalogStamp).
+type TokenBody struct {
+	Catalog any
+	JSON    []byte
+}
+
+// Delegated says whether the rights were borrowed: by trust, application credential or OAuth1.
+func (t *Token) Delegated() bool {
+	return t.Trust != nil || t.AppCredential != nil || t.AccessTokenID != ""
 }
 
 // Scoped says whether the token is good for a project, a domain or the system.
@@ -39,6 +69,7 @@ var (
 	errDisabled = errors.New("user, project or domain is disabled or gone")
 	errNoRole   = errors.New("no role on the scope")
 	errRevoked  = errors.New("revoked")
+	errBorrowed = errors.New("the trust, application credential or access token is gone, has expired, or grants what its owner no longer has")
 )
 
 // Authenticate says who bears the token: httpapi's Authenticator. Any flaw is KindUnauthorized. Usually answered from memory.
@@ -80,13 +111,19 @@ func (s *Service) ValidateExpired(ctx context.Context, token string) (*Token, er
 
 // lookUp checks a token against the tables.
 func (s *Service) lookUp(ctx context.Context, token string, grace time.Duration) (*Token, error) {
-	msg := s.keys.open(token)
+	if len(token) > maxTokenText {
+		return nil, unauthorized(errSeal)
+	}
+	msg := s.keys.open(ctx, token)
 	if msg == nil {
 		return nil, unauthorized(errSeal)
 	}
 	p, err := decodePayload(msg)
 	if err != nil {
 		return nil, unauthorized(err)
+	}
+	if p.receipt {
+		return nil, unauthorized(errPayload)
 	}
 	if !s.clock.Now().Before(p.expires.Add(grace)) {
 		return nil, unauthorized(errExpired)
@@ -100,7 +137,7 @@ func (s *Service) lookUp(ctx context.Context, token string, grace time.Duration)
 		if revoked > 0 {
 			return unauthorized(errRevoked)
 		}
-		t, err = describe(ctx, tx, p, true)
+		t, err = s.describe(ctx, tx, p, true)
 		return err
 	})
 	return t, err
@@ -120,25 +157,42 @@ type tokenScope struct {
 	DomainEpoch   int64  `db:"domain_epoch"`
 }
 
-// describe looks up what a payload names and gives the token in clear, or KindUnauthorized. With checkEpochs the payload's epochs must
-// be today's; without, they are set to today's (a token about to be issued). An epoch is the sum of two counters that only grow, so
-// equal sums mean that neither has moved.
-func describe(ctx context.Context, tx *db.Tx, p *payload, checkEpochs bool) (*Token, error) {
+const tokenUserFrom = `SELECT u.*, d.name AS domain_name, d.enabled AS domain_enabled, d.epoch AS domain_epoch
+	FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id WHERE `
+
+// enabledUser loads a user who can be used, or says KindUnauthorized.
+func (s *Service) enabledUser(ctx context.Context, tx *db.Tx, id string) (*tokenUser, error) {
 	var u tokenUser
-	err := tx.Get(ctx, &u, `SELECT u.*, d.name AS domain_name, d.enabled AS domain_enabled, d.epoch AS domain_epoch
-		FROM identity_users u JOIN identity_projects d ON d.id = u.domain_id WHERE u.id = ?`, p.user)
-	if errors.Is(err, db.ErrNoRows) {
+	err := tx.Get(ctx, &u, tokenUserFrom+`u.id = ?`, id)
+	if errors.Is(err, db.ErrNoRows) || err == nil && (!u.Enabled || !u.DomainEnabled || s.dormant(&u.User)) {
 		return nil, unauthorized(errDisabled)
 	}
+	return &u, err
+}
+
+// describe looks up what a payload names and gives the token in clear, or KindUnauthorized. With checkEpochs the payload's epochs must
+// be today's; without, they are set to today's (a token about to be issued). An epoch is a sum of counters that only grow, so
+// equal sums mean that none has moved.
+func (s *Service) describe(ctx context.Context, tx *db.Tx, p *payload, checkEpochs bool) (*Token, error) {
+	u, err := s.enabledUser(ctx, tx, p.user)
 	if err != nil {
 		return nil, err
 	}
-	if !u.Enabled || !u.DomainEnabled {
-		return nil, unauthorized(errDisabled)
-	}
+	userEpoch := u.Epoch + u.DomainEpoch
 	t := &Token{payload: p}
-	t.UserID, t.UserName, t.UserDomainID, t.UserDomainName = u.ID, u.Name, u.DomainID, u.DomainName
 	t.Methods, t.AuditIDs, t.IssuedAt, t.ExpiresAt = p.methods, p.audit, p.issued, p.expires
+	d, err := s.delegation(ctx, tx, t, p)
+	if err != nil {
+		return nil, err
+	}
+	if d.trustor != nil {
+		userEpoch += d.trustor.Epoch + d.trustor.DomainEpoch
+		if t.Trust.Impersonation {
+			u = d.trustor
+		}
+	}
+	t.UserID, t.UserName, t.UserDomainID, t.UserDomainName = u.ID, u.Name, u.DomainID, u.DomainName
+	t.PasswordExpiresAt = u.PasswordExpiresAt.Time
 	scopeEpoch := int64(0)
 	if p.kind == projectScope || p.kind == domainScope {
 		if scopeEpoch, err = t.describeScope(ctx, tx, p); err != nil {
@@ -147,18 +201,10 @@ func describe(ctx context.Context, tx *db.Tx, p *payload, checkEpochs bool) (*To
 	}
 	t.System = p.kind == systemScope
 	if p.kind != unscoped {
-		held, err := heldRoles(ctx, tx, p.user, p.kind, p.scope)
-		if err != nil {
+		if err := t.describeRoles(ctx, tx, p, d); err != nil {
 			return nil, err
 		}
-		if len(held) == 0 {
-			return nil, unauthorized(errNoRole)
-		}
-		for _, r := range held {
-			t.Roles, t.RoleIDs = append(t.Roles, r.Name), append(t.RoleIDs, r.ID)
-		}
 	}
-	userEpoch := u.Epoch + u.DomainEpoch
 	if !checkEpochs {
 		p.userEpoch, p.scopeEpoch = userEpoch, scopeEpoch
 	}
@@ -166,6 +212,26 @@ func describe(ctx context.Context, tx *db.Tx, p *payload, checkEpochs bool) (*To
 		return nil, unauthorized(errEpoch)
 	}
 	return t, nil
+}
+
+// describeRoles fills in the roles that the owner of the rights has on the scope, of a delegation only those that were delegated.
+func (t *Token) describeRoles(ctx context.Context, tx *db.Tx, p *payload, d delegation) error {
+	held, err := heldRoles(ctx, tx, d.owner, p.kind, p.scope)
+	if err != nil {
+		return err
+	}
+	if d.roles != nil {
+		if held, err = d.narrow(ctx, tx, held); err != nil {
+			return err
+		}
+	}
+	if len(held) == 0 {
+		return unauthorized(errNoRole)
+	}
+	for _, r := range held {
+		t.Roles, t.RoleIDs = append(t.Roles, r.Name), append(t.RoleIDs, r.ID)
+	}
+	return nil
 }
 
 // describeScope fills in the project or domain and gives its epoch.
@@ -204,7 +270,10 @@ func (s *Service) Revoke(ctx context.Context, token string) error {
 			t.AuditIDs[0], db.At(t.ExpiresAt)); err != nil {
 			return err
 		}
-		tx.OnCommit(func() { s.gen.Add(1) })
+		if err := s.revokeEvent(ctx, tx, RevokeEvent{AuditID: t.AuditIDs[0]}); err != nil {
+			return err
+		}
+		tx.OnCommit(s.moved)
 		return nil
 	})
 	if err != nil {
@@ -241,6 +310,9 @@ func (s *Service) issue(ctx context.Context, p *payload) (string, *Token, error)
 	if p.expires.IsZero() {
 		p.expires = p.issued.Add(s.ttl)
 	}
+	if !p.borrowedUntil.IsZero() && p.borrowedUntil.Before(p.expires) {
+		p.expires = p.borrowedUntil
+	}
 	var raw [16]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return "", nil, fmt.Errorf("audit id: %w", err)
@@ -248,14 +320,23 @@ func (s *Service) issue(ctx context.Context, p *payload) (string, *Token, error)
 	p.audit = slices.Insert(p.audit, 0, base64.RawURLEncoding.EncodeToString(raw[:]))
 	gen := s.gen.Load()
 	var t *Token
-	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
-		t, err = describe(ctx, tx, p, false)
+	in := s.db.Read
+	if p.trust != "" {
+		in = s.db.Write // a trust may be used up
+	}
+	err := in(ctx, func(tx *db.Tx) (err error) {
+		if p.trust != "" {
+			if err := useTrust(ctx, tx, p.trust); err != nil {
+				return err
+			}
+		}
+		t, err = s.describe(ctx, tx, p, false)
 		return err
 	})
 	if err != nil {
 		return "", nil, err
 	}
-	id, err := s.keys.seal(p.encode())
+	id, err := s.keys.seal(ctx, p.encode())
 	if err != nil {
 		return "", nil, err
 	}
@@ -263,5 +344,19 @@ func (s *Service) issue(ctx context.Context, p *payload) (string, *Token, error)
 	return id, t, nil
 }
 
-// RotateKeys makes the staged Fernet key the primary and stages a new one; tokens signed by the MaxActiveKeys newest stay valid.
-func (s *Service) RotateKeys() error { return s.keys.rotate(MaxActiveKeys) }
+// RotateKeys makes the staged token key the primary and stages a new one. Tokens stay valid: of the older keys go only those beyond
+// MaxActiveKeys that no token alive was signed with.
+func (s *Service) RotateKeys(ctx context.Context) error {
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		if err := tx.Lock(ctx, "identity"); err != nil {
+			return err
+		}
+		_, err := s.keys.rotate(ctx, tx, MaxActiveKeys, s.ttl+AllowExpiredWindow)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rotate token keys: %w", err)
+	}
+	s.moved()
+	return s.keys.load(ctx)
+}

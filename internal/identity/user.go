@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"strings"
+	"time"
 
 	"nephos/internal/db"
 	"nephos/internal/fault"
@@ -19,13 +20,29 @@ type User struct {
 	Epoch            int64            `db:"epoch"`              // tokens of another epoch are void
 	Options          db.JSON[Options] `db:"options"`
 	Extra            db.JSON[Extra]   `db:"extra"` // email, description and what else clients store
+
+	CreatedAt         db.Time `db:"created_at"`
+	PasswordSetAt     db.Time `db:"password_set_at"`
+	PasswordExpiresAt db.Time `db:"password_expires_at"` // zero: never
+	SelfService       bool    `db:"self_service"`        // the user, not an administrator, has set the password
+	Woken             bool    `db:"-"`                   // set by an edit that asks for an enabled user: one who counted as disabled for inactivity is active again
+	LastActive        db.Time `db:"last_active"`         // of the last log-in with a password; only kept where InactiveDays is set
 }
 
 // UserFilter selects users; empty fields select all.
 type UserFilter struct {
 	Name, DomainID, GroupID, DefaultProjectID string
 	Enabled                                   *bool
+	PasswordExpires                           []Comparison
 }
+
+// Comparison is a condition on a time: lt, lte, gt, gte, eq or neq.
+type Comparison struct {
+	Op string
+	At time.Time
+}
+
+var comparisons = map[string]string{"lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "eq": "=", "neq": "<>"}
 
 // NewUser is what CreateUser needs.
 type NewUser struct {
@@ -40,12 +57,21 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (*User, error) {
 	if err := checkName("name", n.Name, 255); err != nil {
 		return nil, err
 	}
+	if n.Password != "" {
+		if err := s.security.checkStrength(n.Password); err != nil {
+			return nil, err
+		}
+	}
 	hash, err := s.hasher.hash(ctx, n.Password)
 	if err != nil {
 		return nil, err
 	}
 	u := &User{ID: newID(), Name: n.Name, DomainID: n.DomainID, Password: hash, Enabled: n.Enabled, DefaultProjectID: n.DefaultProjectID,
-		Options: db.AsJSON(n.Options), Extra: db.AsJSON(n.Extra)}
+		Options: db.AsJSON(n.Options), Extra: db.AsJSON(n.Extra), CreatedAt: db.At(s.clock.Now())}
+	if hash != "" {
+		u.PasswordSetAt = u.CreatedAt
+	}
+	u.PasswordExpiresAt = s.passwordEnd(u, false)
 	err = s.write(ctx, func(tx *db.Tx) error {
 		if err := checkDomain(ctx, tx, u.DomainID); err != nil {
 			return err
@@ -55,7 +81,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (*User, error) {
 		}
 		return duplicate(tx.Insert(ctx, "identity_users", u), "user", u.Name)
 	})
-	return bare(u), err
+	return s.shown(u), err
 }
 
 // User looks one up. 404 if there is none.
@@ -65,7 +91,7 @@ func (s *Service) User(ctx context.Context, id string) (*User, error) {
 		u, err = userByID(ctx, tx, id)
 		return err
 	})
-	return bare(u), err
+	return s.shown(u), err
 }
 
 // Users lists by name.
@@ -80,12 +106,20 @@ func (s *Service) Users(ctx context.Context, f UserFilter) ([]User, error) {
 	if f.GroupID != "" {
 		w.add("id IN (SELECT user_id FROM identity_memberships WHERE group_id = ?)", f.GroupID)
 	}
+	for _, c := range f.PasswordExpires {
+		op, ok := comparisons[c.Op]
+		if !ok {
+			return nil, fault.Invalid("password_expires_at", "Invalid input for query parameter password_expires_at: %s is none of lt, lte, gt, gte, eq, neq.", c.Op)
+		}
+		w.add("password_expires_at <> 0")
+		w.add("password_expires_at "+op+" ?", db.At(c.At))
+	}
 	var out []User
 	err := s.db.Read(ctx, func(tx *db.Tx) error {
 		return tx.Select(ctx, &out, "SELECT * FROM identity_users"+w.text()+" ORDER BY name, id", w.args...)
 	})
 	for i := range out {
-		out[i].Password = ""
+		out[i] = *s.shown(&out[i])
 	}
 	return out, err
 }
@@ -93,8 +127,17 @@ func (s *Service) Users(ctx context.Context, f UserFilter) ([]User, error) {
 // UpdateUser changes a user by edit; password, where not nil, is the new one in clear. A new password or a disabled user voids all of
 // the user's tokens. edit must not change ids.
 func (s *Service) UpdateUser(ctx context.Context, id string, password *string, edit func(*User) error) (*User, error) {
+	return s.updateUser(ctx, id, password, false, edit)
+}
+
+func (s *Service) updateUser(ctx context.Context, id string, password *string, byUser bool, edit func(*User) error) (*User, error) {
 	hash := ""
 	if password != nil {
+		if *password != "" {
+			if err := s.security.checkStrength(*password); err != nil {
+				return nil, err
+			}
+		}
 		var err error
 		if hash, err = s.hasher.hash(ctx, *password); err != nil {
 			return nil, err
@@ -121,36 +164,54 @@ func (s *Service) UpdateUser(ctx context.Context, id string, password *string, e
 			}
 		}
 		if password != nil {
-			u.Password = hash
+			if err := s.putPassword(ctx, tx, u, hash, byUser); err != nil {
+				return err
+			}
 		}
-		if password != nil || before.Enabled && !u.Enabled {
+		if before.Enabled && !u.Enabled {
 			u.Epoch++
+		}
+		if u.Enabled && u.Woken {
+			if s.security.InactiveDays > 0 {
+				u.LastActive = db.At(s.clock.Now())
+			}
+			if _, err := tx.Exec(ctx, `DELETE FROM identity_failures WHERE user_id = ?`, id); err != nil {
+				return err
+			}
+		}
+		if u.Epoch != before.Epoch {
+			if err := s.revokeEvent(ctx, tx, RevokeEvent{UserID: id}); err != nil {
+				return err
+			}
 		}
 		return storeUser(ctx, tx, u)
 	})
-	return bare(u), err
+	return s.shown(u), err
 }
 
-// ChangePassword is the user's own change: 401 if the old password does not fit (or the user is disabled), 400 if the user's password is
-// locked or the new one is the same.
-func (s *Service) ChangePassword(ctx context.Context, id, old, password string) error {
-	u, err := s.VerifyPassword(ctx, UserRef{ID: id}, old)
+// ChangePassword is the user's own change: 401 if the old password does not fit (or the user is disabled or locked), 400 if the user's password is
+// locked against changes, too young, or one that the rules forbid. An expired password may be changed. from is where the client is.
+func (s *Service) ChangePassword(ctx context.Context, id, old, password, from string) error {
+	u, err := s.verify(ctx, UserRef{ID: id}, old, from)
 	if err != nil {
 		return err
 	}
-	if u.Options.V.True("lock_password") {
-		return fault.Invalid("password", "Cannot change password for user %s: the password is locked.", id)
+	if err := s.checkChange(ctx, u, password); err != nil {
+		return err
 	}
-	if old == password {
-		return fault.Invalid("password", "Password validation error: the new password must not be the current one.")
-	}
-	_, err = s.UpdateUser(ctx, id, &password, func(*User) error { return nil })
+	_, err = s.updateUser(ctx, id, &password, true, func(*User) error { return nil })
 	return err
 }
 
 // DeleteUser removes a user with memberships and assignments.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.write(ctx, func(tx *db.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM identity_failures WHERE user_id = ?`, id); err != nil {
+			return err
+		}
+		if err := s.revokeEvent(ctx, tx, RevokeEvent{UserID: id}); err != nil {
+			return err
+		}
 		n, err := tx.Exec(ctx, `DELETE FROM identity_users WHERE id = ?`, id)
 		return affected(n, err, "user", id)
 	})
@@ -166,8 +227,18 @@ func userByID(ctx context.Context, tx *db.Tx, id string) (*User, error) {
 
 func storeUser(ctx context.Context, tx *db.Tx, u *User) error {
 	_, err := tx.NamedExec(ctx, `UPDATE identity_users SET name = :name, password = :password, enabled = :enabled,
-		default_project_id = :default_project_id, epoch = :epoch, options = :options, extra = :extra WHERE id = :id`, u)
+		default_project_id = :default_project_id, epoch = :epoch, options = :options, extra = :extra, password_set_at = :password_set_at,
+		password_expires_at = :password_expires_at, self_service = :self_service, last_active = :last_active WHERE id = :id`, u)
 	return duplicate(err, "user", u.Name)
+}
+
+// shown is bare, with a dormant user disabled, as Keystone shows such.
+func (s *Service) shown(u *User) *User {
+	out := bare(u)
+	if out != nil && s.dormant(out) {
+		out.Enabled = false
+	}
+	return out
 }
 
 // bare is u without the password hash.

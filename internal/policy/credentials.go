@@ -24,6 +24,8 @@ type Credentials struct {
 	AuditIDs          []string
 	IssuedAt          time.Time
 	ExpiresAt         time.Time
+	Ruled             bool         // an application credential with access rules: only the calls in AccessRules
+	AccessRules       []AccessRule // empty with Ruled: no call at all
 }
 
 // HasRole says whether the role of that name is held.

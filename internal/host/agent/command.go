@@ -113,7 +113,7 @@ func (a *Agent) admit(cmd hostapi.Command) (*instance, hostapi.Result) {
 		a.instances[cmd.Subject] = in
 		return in, hostapi.Result{}
 	case hostapi.OpDestroy:
-		a.graves[cmd.Subject] = grave{cmd.Epoch, time.Now()}
+		a.graves[cmd.Subject] = grave{max(cmd.Epoch, a.graves[cmd.Subject].Epoch), time.Now()}
 		return nil, hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	}
 	return nil, a.refuse(cmd, hostapi.ErrAbsent, "the instance is not on this host")
@@ -326,6 +326,16 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	if cmd.Task == nil {
 		return a.failed(cmd, &st, fault.Invalid("task", "a storage operation without a task"))
 	}
+	removes := cmd.Op == hostapi.OpVolumeDelete || cmd.Op == hostapi.OpSnapshotDelete
+	switch {
+	case removes: // before the bytes go: what comes later and is older must not bring them back
+		a.dig(cmd.Subject, cmd.Epoch)
+		a.mu.Lock()
+		a.graves[cmd.Subject] = grave{max(cmd.Epoch, a.graves[cmd.Subject].Epoch), time.Now()}
+		a.mu.Unlock()
+	case a.buried(cmd):
+		return a.refuse(cmd, hostapi.ErrStaleEpoch, "it was deleted by a newer command")
+	}
 	res := hostapi.Result{CommandID: cmd.ID, Host: a.cfg.Info.Name}
 	err := st.do(string(cmd.Op), func() (string, error) {
 		v, err := a.cfg.Disks.Do(ctx, cmd.Op, *cmd.Task)
@@ -335,10 +345,8 @@ func (a *Agent) storage(ctx context.Context, cmd hostapi.Command) hostapi.Result
 	if err != nil {
 		return a.failed(cmd, &st, err)
 	}
-	if cmd.Op == hostapi.OpVolumeDelete {
-		a.mu.Lock()
-		delete(a.volumes, cmd.Subject)
-		a.mu.Unlock()
+	if removes {
+		a.fillIn()
 	}
 	res.Steps = st.list
 	return res

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"nephos/internal/hostapi"
 )
 
 // graveTime is how long a destroyed instance is remembered against late commands. The controller stops repeating a command long before.
@@ -15,7 +17,7 @@ const graveTime = time.Hour
 // gravesKept is how many graves there may be before the old ones are looked for.
 const gravesKept = 1000
 
-// grave is what remains of a destroyed instance, here and after a restart: commands up to its epoch must not bring the instance back.
+// grave is what remains of a destroyed instance, a deleted volume or snapshot, here and after a restart: commands up to its epoch must not bring it back.
 type grave struct {
 	Epoch int64     `json:"epoch"`
 	At    time.Time `json:"at"`
@@ -37,7 +39,15 @@ func (a *Agent) bury(in *instance, epoch int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.instances, in.id)
-	a.graves[in.id] = grave{epoch, time.Now()}
+	a.graves[in.id] = grave{max(epoch, a.graves[in.id].Epoch), time.Now()}
+}
+
+// buried says that what the command is about was deleted by a command that is not older.
+func (a *Agent) buried(cmd hostapi.Command) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	g, ok := a.graves[cmd.Subject]
+	return ok && cmd.Epoch <= g.Epoch
 }
 
 // fillIn forgets graves that are old enough, when there are many.
@@ -48,6 +58,7 @@ func (a *Agent) fillIn() {
 		for id, g := range a.graves {
 			if time.Since(g.At) > graveTime {
 				delete(a.graves, id)
+				delete(a.volumes, id)
 				old = append(old, id)
 			}
 		}

@@ -41,8 +41,13 @@ func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, e
 	return "another port is not whole", nil
 }
 
+// fetchTime bounds the wait for a document. Heartbeats wait with it: a host must not seem dead for an answer that was lost.
+const fetchTime = 8 * time.Second
+
 // fetch asks a controller for the newest document.
 func (a *Agent) fetch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
 	var doc hostapi.NetworkDocument
 	if err := a.cfg.Bus.Request(ctx, hostapi.SubjectNetworkFetch, hostapi.NetworkFetch{Host: a.cfg.Info.Name}, &doc); err != nil {
 		return err

@@ -17,10 +17,15 @@ type Deps struct {
 	Policy  *policy.Enforcer // with DefaultRules in it; nil: made of them and Rules
 	AuthURI string           // for WWW-Authenticate: http://host:5000/v3
 	Rules   policy.Rules     // override DefaultRules
+	NoV2    bool             // the v2.0 API is not there: 404
 }
 
 // face holds the handlers.
-type face struct{ svc *identity.Service }
+type face struct {
+	svc     *identity.Service
+	authURI string
+	v2      bool
+}
 
 // New gives the service's table; Compile makes its handler.
 func New(svc *identity.Service, d Deps) (*httpapi.Service, error) {
@@ -33,7 +38,7 @@ func New(svc *identity.Service, d Deps) (*httpapi.Service, error) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &face{svc: svc}
+	f := &face{svc: svc, authURI: d.AuthURI, v2: !d.NoV2}
 	return &httpapi.Service{
 		Name: "identity", Auth: svc, AuthURI: d.AuthURI, Policy: d.Policy, Errors: errorStyle, Log: d.Log,
 		Mounts: []httpapi.Mount{{Prefix: "/v3"}},

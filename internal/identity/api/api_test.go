@@ -183,7 +183,6 @@ func TestVersionDocuments(t *testing.T) {
 		}
 		require.Equal(t, 405, c.call(c.admin, "PUT", "/v3/users", m{"user": m{}}).code)
 		require.Equal(t, 404, c.call(c.admin, "GET", "/v3/nothing", nil).code)
-		require.Equal(t, 404, c.call(c.admin, "GET", "/v3/limits", nil).code)
 	})
 }
 
@@ -290,7 +289,8 @@ func TestLogInRefused(t *testing.T) {
 		for _, x := range texts {
 			require.Equal(t, texts[0], x, "the answer does not say which part was wrong")
 		}
-		a := c.call("", "POST", "/v3/auth/tokens", m{"auth": m{"identity": m{"methods": []string{"totp"}}}})
+		require.Equal(t, 400, c.call("", "POST", "/v3/auth/tokens", m{"auth": m{"identity": m{"methods": []string{"totp"}}}}).code, "named but not described")
+		a := c.call("", "POST", "/v3/auth/tokens", m{"auth": m{"identity": m{"methods": []string{"saml2"}}}})
 		require.Equal(t, 401, a.code)
 		require.Equal(t, "Attempted to authenticate with an unsupported method.", a.str("error.message"))
 	})
@@ -379,7 +379,6 @@ func TestTokenLife(t *testing.T) {
 			return c.call("", "POST", "/v3/users/"+u+"/password", m{"user": m{"original_password": old, "password": new}}).code
 		}
 		require.Equal(t, 401, change("wrong", "pw2"))
-		require.Equal(t, 400, change("pw", "pw"))
 		require.Equal(t, 204, change("pw", "pw2"))
 		require.Equal(t, 401, c.call(first, "GET", "/v3/auth/projects", nil).code)
 		require.Equal(t, 405, c.call(c.admin, "GET", "/v3/users/"+u+"/password", nil).code)

@@ -59,28 +59,28 @@ func (g grantAt) policyTarget(f *face) func(*httpapi.Request) policy.Target {
 
 // grantRoutes are the rows of one way to name a grant: list, check, put, delete.
 func (f *face) grantRoutes(prefix, suffix, name string, g grantAt) []httpapi.Route {
-	kind := "grant"
-	if g.target == identity.OnSystem {
-		kind = "system_grant"
-	}
-	actor := "/users/{actor}/roles"
+	one, many := "grant", "grants"
+	actor, who := "/users/{actor}/roles", "_for_user"
 	if g.group {
-		actor = "/groups/{actor}/roles"
+		actor, who = "/groups/{actor}/roles", "_for_group"
+	}
+	if g.target == identity.OnSystem {
+		one, many = "system_grant"+who, "system_grants"+who
 	}
 	base := prefix + actor
 	target := g.policyTarget(f)
 	rows := []httpapi.Route{
-		{Method: "GET", Path: base + "/{role}" + suffix, Name: name + ".check", Rule: "identity:check_" + kind, Target: target,
+		{Method: "GET", Path: base + "/{role}" + suffix, Name: name + ".check", Rule: "identity:check_" + one, Target: target,
 			Handler: func(r *httpapi.Request) (any, error) { return nil, f.svc.HasGrant(r.Context(), g.read(r)) }},
-		{Method: "PUT", Path: base + "/{role}" + suffix, Name: name + ".add", Rule: "identity:create_" + kind, Target: target,
+		{Method: "PUT", Path: base + "/{role}" + suffix, Name: name + ".add", Rule: "identity:create_" + one, Target: target,
 			Handler: func(r *httpapi.Request) (any, error) { return nil, f.svc.AddGrant(r.Context(), g.read(r)) }},
-		{Method: "DELETE", Path: base + "/{role}" + suffix, Name: name + ".remove", Rule: "identity:revoke_" + kind, Target: target,
+		{Method: "DELETE", Path: base + "/{role}" + suffix, Name: name + ".remove", Rule: "identity:revoke_" + one, Target: target,
 			Handler: func(r *httpapi.Request) (any, error) { return nil, f.svc.RemoveGrant(r.Context(), g.read(r)) }},
 	}
 	if g.inherited && g.target == identity.OnProject {
 		return rows // Keystone has no list there
 	}
-	return append(rows, httpapi.Route{Method: "GET", Path: base + suffix, Name: name + ".list", Rule: "identity:list_" + kind + "s", Target: target,
+	return append(rows, httpapi.Route{Method: "GET", Path: base + suffix, Name: name + ".list", Rule: "identity:list_" + many, Target: target,
 		Handler: func(r *httpapi.Request) (any, error) {
 			rs, err := f.svc.GrantRoles(r.Context(), g.read(r))
 			if err != nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -109,3 +110,11 @@ func flag(r *httpapi.Request, name string) *bool {
 }
 
 func is(b *bool) bool { return b != nil && *b }
+
+// clientHost is where a request comes from, without the port: what the throttle of log-ins counts by.
+func clientHost(r *httpapi.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"nephos/internal/httpapi"
 	"nephos/internal/identity"
+	"nephos/internal/policy"
 )
 
 type roleJSON struct {
@@ -24,6 +25,9 @@ func (f *face) listRoles(r *httpapi.Request) (any, error) {
 	if domain == "None" || domain == "null" {
 		domain = ""
 	}
+	if err := domainRole(r, "list_domain_roles", domain); err != nil {
+		return nil, err
+	}
 	rs, err := f.svc.Roles(r.Context(), identity.RoleFilter{Name: q.Get("name"), DomainID: domain})
 	if err != nil {
 		return nil, err
@@ -34,6 +38,9 @@ func (f *face) listRoles(r *httpapi.Request) (any, error) {
 func (f *face) createRole(r *httpapi.Request) (any, error) {
 	in, extra, err := read[roleJSON](r, "role")
 	if err != nil {
+		return nil, err
+	}
+	if err := domainRole(r, "create_domain_role", in.DomainID.v); err != nil {
 		return nil, err
 	}
 	x := identity.Role{Name: in.Name.v, DomainID: in.DomainID.v, Description: in.Description.v}
@@ -50,6 +57,9 @@ func (f *face) showRole(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := domainRole(r, "get_domain_role", x.DomainID); err != nil {
+		return nil, err
+	}
 	return obj{"role": roleView(r, x)}, nil
 }
 
@@ -59,6 +69,9 @@ func (f *face) updateRole(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	x, err := f.svc.UpdateRole(r.Context(), r.Param("id"), func(x *identity.Role) error {
+		if err := domainRole(r, "update_domain_role", x.DomainID); err != nil {
+			return err
+		}
 		in.Name.into(&x.Name)
 		in.DomainID.into(&x.DomainID)
 		in.Description.into(&x.Description)
@@ -73,6 +86,11 @@ func (f *face) updateRole(r *httpapi.Request) (any, error) {
 }
 
 func (f *face) deleteRole(r *httpapi.Request) (any, error) {
+	if x, err := f.svc.Role(r.Context(), r.Param("id")); err == nil {
+		if err := domainRole(r, "delete_domain_role", x.DomainID); err != nil {
+			return nil, err
+		}
+	}
 	return nil, f.svc.DeleteRole(r.Context(), r.Param("id"))
 }
 
@@ -137,4 +155,12 @@ func (f *face) listInferences(r *httpapi.Request) (any, error) {
 		out = append(out, obj{"prior_role": brief(r, prior), "implies": implies})
 	}
 	return obj{"role_inferences": out, "links": obj{"self": selfURL(r)}}, nil
+}
+
+// domainRole holds the rule for roles of domains, which Keystone names apart, besides that of the route.
+func domainRole(r *httpapi.Request, rule, domain string) error {
+	if domain == "" {
+		return nil
+	}
+	return r.Authorize("identity:"+rule, policy.Target{"domain_id": domain})
 }

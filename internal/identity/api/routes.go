@@ -9,36 +9,33 @@ import (
 
 // rootRoutes are the version documents and v2.0, at absolute paths.
 func (f *face) rootRoutes() []httpapi.Route {
-	return []httpapi.Route{
+	rows := []httpapi.Route{
 		{Method: "GET", Path: "/", Name: "versions", Public: true, Handler: f.versions},
+		{Method: "GET", Path: "/identity", Name: "versions-at-mount", Public: true, Handler: f.versions},
 		{Method: "GET", Path: "/v3", Name: "v3", Public: true, Handler: f.v3Version},
-		{Method: "GET", Path: "/v2.0", Name: "v2", Public: true, Handler: f.v2Version},
-
-		{Method: "POST", Path: "/v2.0/tokens", Name: "v2.tokens.create", Public: true, Login: true, Body: v2AuthBody, Handler: f.v2Token},
-		{Method: "GET", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.show", Rule: "identity:v2_validate_token", Target: hideToken, Handler: f.v2ShowToken},
-		{Method: "HEAD", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.check", Rule: "identity:v2_validate_token", Target: hideToken, Handler: f.v2CheckToken},
-		{Method: "DELETE", Path: "/v2.0/tokens/{token}", Name: "v2.tokens.revoke", Rule: "identity:v2_revoke_token", Target: hideToken, Handler: f.v2RevokeToken},
-		{Method: "GET", Path: "/v2.0/tokens/{token}/endpoints", Name: "v2.tokens.endpoints", Rule: "identity:v2_validate_token", Target: hideToken, Handler: f.v2TokenEndpoints},
-		{Method: "GET", Path: "/v2.0/tenants", Name: "v2.tenants.list", Handler: f.v2Tenants},
-		{Method: "GET", Path: "/v2.0/extensions", Name: "v2.extensions.list", Public: true, Handler: f.v2Extensions},
-		{Method: "GET", Path: "/v2.0/extensions/{alias}", Name: "v2.extensions.show", Public: true, Handler: f.v2Extension},
 	}
+	if f.v2 {
+		rows = slices.Concat(rows, f.v2Routes(), f.v2PeopleRoutes(), f.v2CatalogRoutes())
+	}
+	return rows
 }
 
 // v3Routes is the table of /v3.
 func (f *face) v3Routes() []httpapi.Route {
-	return slices.Concat(f.authRoutes(), f.peopleRoutes(), f.projectRoutes(), f.roleRoutes(), f.catalogRoutes(), f.allGrantRoutes())
+	return slices.Concat(f.authRoutes(), f.peopleRoutes(), f.projectRoutes(), f.roleRoutes(), f.catalogRoutes(), f.allGrantRoutes(), f.credentialRoutes(), f.appCredRoutes(),
+		f.trustRoutes(), f.limitRoutes(), f.policyRoutes(), f.endpointFilterRoutes(), f.domainConfigRoutes(), f.oauthRoutes(), f.federationRoutes(), f.revokeRoutes())
 }
 
 func (f *face) authRoutes() []httpapi.Route {
 	return []httpapi.Route{
 		{Method: "POST", Path: "/auth/tokens", Name: "tokens.create", Public: true, Login: true, Body: authBody, Status: http.StatusCreated, Handler: f.issueToken},
+		{Method: "HEAD", Path: "/auth/tokens", Name: "tokens.check", Rule: "identity:check_token", Target: f.subjectTarget, Handler: f.checkToken},
 		{Method: "GET", Path: "/auth/tokens", Name: "tokens.show", Rule: "identity:validate_token", Target: f.subjectTarget, Handler: f.showToken},
 		{Method: "DELETE", Path: "/auth/tokens", Name: "tokens.revoke", Rule: "identity:revoke_token", Target: f.subjectTarget, Handler: f.revokeToken},
-		{Method: "GET", Path: "/auth/catalog", Name: "auth.catalog", Handler: f.ownCatalog},
-		{Method: "GET", Path: "/auth/projects", Name: "auth.projects", Handler: f.ownProjects},
-		{Method: "GET", Path: "/auth/domains", Name: "auth.domains", Handler: f.ownDomains},
-		{Method: "GET", Path: "/auth/system", Name: "auth.system", Handler: f.ownSystem},
+		{Method: "GET", Path: "/auth/catalog", Name: "auth.catalog", Rule: "identity:get_auth_catalog", Handler: f.ownCatalog},
+		{Method: "GET", Path: "/auth/projects", Name: "auth.projects", Rule: "identity:get_auth_projects", Handler: f.ownProjects},
+		{Method: "GET", Path: "/auth/domains", Name: "auth.domains", Rule: "identity:get_auth_domains", Handler: f.ownDomains},
+		{Method: "GET", Path: "/auth/system", Name: "auth.system", Rule: "identity:get_auth_system", Handler: f.ownSystem},
 	}
 }
 
@@ -50,7 +47,7 @@ func (f *face) peopleRoutes() []httpapi.Route {
 		{Method: "PATCH", Path: "/users/{id}", Name: "users.update", Rule: "identity:update_user", Target: f.userTarget, Body: body("user", userAttrs), Handler: f.updateUser},
 		{Method: "DELETE", Path: "/users/{id}", Name: "users.delete", Rule: "identity:delete_user", Target: f.userTarget, Handler: f.deleteUser},
 		{Method: "POST", Path: "/users/{id}/password", Name: "users.password", Public: true, Login: true, Body: passwordChange, Handler: f.changePassword},
-		{Method: "GET", Path: "/users/{id}/projects", Name: "users.projects", Rule: "identity:list_projects_for_user", Target: f.userTarget, Handler: f.userProjects},
+		{Method: "GET", Path: "/users/{id}/projects", Name: "users.projects", Rule: "identity:list_user_projects", Target: f.userTarget, Handler: f.userProjects},
 		{Method: "GET", Path: "/users/{id}/groups", Name: "users.groups", Rule: "identity:list_groups_for_user", Target: f.userTarget, Handler: f.userGroups},
 
 		{Method: "GET", Path: "/groups", Name: "groups.list", Rule: "identity:list_groups", Target: queryDomain, Handler: f.listGroups},
@@ -76,8 +73,8 @@ func (f *face) projectRoutes() []httpapi.Route {
 		{Method: "PUT", Path: "/projects/{id}/tags", Name: "projects.set-tags", Rule: "identity:update_project_tags", Target: f.projectTarget, Body: tagsBody, Handler: f.replaceTags},
 		{Method: "DELETE", Path: "/projects/{id}/tags", Name: "projects.delete-tags", Rule: "identity:delete_project_tags", Target: f.projectTarget, Handler: f.deleteTags},
 		{Method: "GET", Path: "/projects/{id}/tags/{tag}", Name: "projects.check-tag", Rule: "identity:get_project_tag", Target: f.projectTarget, Handler: f.checkTag},
-		{Method: "PUT", Path: "/projects/{id}/tags/{tag}", Name: "projects.add-tag", Rule: "identity:update_project_tags", Target: f.projectTarget, Status: http.StatusCreated, Handler: f.addTag},
-		{Method: "DELETE", Path: "/projects/{id}/tags/{tag}", Name: "projects.remove-tag", Rule: "identity:delete_project_tags", Target: f.projectTarget, Handler: f.removeTag},
+		{Method: "PUT", Path: "/projects/{id}/tags/{tag}", Name: "projects.add-tag", Rule: "identity:create_project_tag", Target: f.projectTarget, Status: http.StatusCreated, Handler: f.addTag},
+		{Method: "DELETE", Path: "/projects/{id}/tags/{tag}", Name: "projects.remove-tag", Rule: "identity:delete_project_tag", Target: f.projectTarget, Handler: f.removeTag},
 
 		{Method: "GET", Path: "/domains", Name: "domains.list", Rule: "identity:list_domains", Target: callerDomain, Handler: f.listDomains},
 		{Method: "POST", Path: "/domains", Name: "domains.create", Rule: "identity:create_domain", Body: body("domain", projectAttrs, "name"), Handler: f.createDomain},
@@ -96,10 +93,10 @@ func (f *face) roleRoutes() []httpapi.Route {
 		{Method: "DELETE", Path: "/roles/{id}", Name: "roles.delete", Rule: "identity:delete_role", Handler: f.deleteRole},
 		{Method: "GET", Path: "/roles/{id}/implies", Name: "roles.implied", Rule: "identity:list_implied_roles", Handler: f.listImplied},
 		{Method: "GET", Path: "/roles/{id}/implies/{implied}", Name: "roles.show-implied", Rule: "identity:get_implied_role", Handler: f.showImplied},
-		{Method: "HEAD", Path: "/roles/{id}/implies/{implied}", Name: "roles.check-implied", Rule: "identity:get_implied_role", Handler: f.checkImplied},
+		{Method: "HEAD", Path: "/roles/{id}/implies/{implied}", Name: "roles.check-implied", Rule: "identity:check_implied_role", Handler: f.checkImplied},
 		{Method: "PUT", Path: "/roles/{id}/implies/{implied}", Name: "roles.imply", Rule: "identity:create_implied_role", Handler: f.imply},
 		{Method: "DELETE", Path: "/roles/{id}/implies/{implied}", Name: "roles.unimply", Rule: "identity:delete_implied_role", Handler: f.unimply},
-		{Method: "GET", Path: "/role_inferences", Name: "roles.inferences", Rule: "identity:list_role_inferences", Handler: f.listInferences},
+		{Method: "GET", Path: "/role_inferences", Name: "roles.inferences", Rule: "identity:list_role_inference_rules", Handler: f.listInferences},
 		{Method: "GET", Path: "/role_assignments", Name: "assignments.list", Rule: "identity:list_role_assignments", Target: callerDomain, Handler: f.listAssignments},
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -32,7 +33,14 @@ type scopeJSON struct {
 	Domain   *refJSON        `json:"domain"`
 	System   json.RawMessage `json:"system"`
 	Unscoped json.RawMessage `json:"unscoped"`
-	Trust    json.RawMessage `json:"OS-TRUST:trust"`
+	Trust    *refJSON        `json:"OS-TRUST:trust"`
+}
+
+func (r *refJSON) user() identity.UserRef {
+	if r == nil {
+		return identity.UserRef{}
+	}
+	return identity.UserRef{ID: r.ID, Name: r.Name, Domain: r.Domain.domain()}
 }
 
 type authJSON struct {
@@ -48,9 +56,58 @@ type authJSON struct {
 			Token *struct {
 				ID string `json:"id"`
 			} `json:"token"`
+			TOTP *struct {
+				User struct {
+					refJSON
+					Passcode string `json:"passcode"`
+				} `json:"user"`
+			} `json:"totp"`
+			AppCred *struct {
+				ID     string   `json:"id"`
+				Name   string   `json:"name"`
+				Secret string   `json:"secret"`
+				User   *refJSON `json:"user"`
+			} `json:"application_credential"`
+			OAuth1 json.RawMessage `json:"oauth1"`
 		} `json:"identity"`
 		Scope json.RawMessage `json:"scope"`
 	} `json:"auth"`
+}
+
+// request is what identity is asked for. A method that is named but not described is a 400; one that nobody knows is left to identity, which refuses it.
+func (in *authJSON) request(r *httpapi.Request) (identity.AuthRequest, error) {
+	id := in.Auth.Identity
+	req := identity.AuthRequest{Methods: id.Methods, From: clientHost(r), Receipt: r.Header.Get("Openstack-Auth-Receipt")}
+	for _, m := range id.Methods {
+		there := true
+		switch m {
+		case "password":
+			if there = id.Password != nil; there {
+				req.User, req.Password = id.Password.User.user(), id.Password.User.Password
+			}
+		case "token":
+			if there = id.Token != nil; there {
+				req.Token = id.Token.ID
+			}
+		case "totp":
+			if there = id.TOTP != nil; there {
+				req.TOTP = identity.TOTPLogIn{User: id.TOTP.User.user(), Passcode: id.TOTP.User.Passcode}
+			}
+		case "application_credential":
+			if there = id.AppCred != nil; there {
+				a := id.AppCred
+				req.AppCred = identity.AppCredLogIn{ID: a.ID, Name: a.Name, Secret: a.Secret, User: a.User.user()}
+			}
+		case "oauth1":
+			req.OAuth = signedRequest(r)
+		}
+		if !there {
+			return req, fault.Invalid("identity", "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", m)
+		}
+	}
+	var err error
+	req.Scope, err = readScope(in.Auth.Scope)
+	return req, err
 }
 
 // issueToken is POST /v3/auth/tokens.
@@ -59,33 +116,37 @@ func (f *face) issueToken(r *httpapi.Request) (any, error) {
 	if err := r.Decode(&in); err != nil {
 		return nil, err
 	}
-	id := in.Auth.Identity
-	req := identity.AuthRequest{Methods: id.Methods}
-	for _, m := range id.Methods {
-		switch {
-		case m == "password" && id.Password != nil:
-			u := id.Password.User
-			req.User = identity.UserRef{ID: u.ID, Name: u.Name, Domain: u.Domain.domain()}
-			req.Password = u.Password
-		case m == "token" && id.Token != nil:
-			req.Token = id.Token.ID
-		case m == "password" || m == "token":
-			return nil, fault.Invalid("identity", "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", m)
-		}
-	}
-	var err error
-	if req.Scope, err = readScope(in.Auth.Scope); err != nil {
-		return nil, err
-	}
-	token, t, err := f.svc.IssueToken(r.Context(), req)
+	req, err := in.request(r)
 	if err != nil {
 		return nil, err
 	}
+	token, t, err := f.svc.IssueToken(r.Context(), req)
+	var more *identity.MoreMethodsError
+	if errors.As(err, &more) {
+		return f.receiptReply(more), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.tokenReply(r, http.StatusCreated, token, t)
+}
+
+// tokenReply is a new token: its text in the header, what it says in the body.
+func (f *face) tokenReply(r *httpapi.Request, status int, id string, t *identity.Token) (any, error) {
 	body, err := f.tokenView(r, t)
 	if err != nil {
 		return nil, err
 	}
-	return &httpapi.Response{Status: http.StatusCreated, Header: http.Header{"X-Subject-Token": {token}}, Body: body}, nil
+	return &httpapi.Response{Status: status, Header: http.Header{"X-Subject-Token": {id}}, Body: body}, nil
+}
+
+// receiptReply is the 401 that asks for more factors.
+func (f *face) receiptReply(e *identity.MoreMethodsError) *httpapi.Response {
+	u := e.User
+	return &httpapi.Response{Status: http.StatusUnauthorized,
+		Header: http.Header{"Openstack-Auth-Receipt": {e.Receipt}, "Www-Authenticate": {`Keystone uri="` + f.authURI + `"`}},
+		Body: obj{"required_auth_methods": e.Required, "receipt": obj{"methods": e.Methods, "issued_at": stamp(e.IssuedAt), "expires_at": stamp(e.ExpiresAt),
+			"user": obj{"id": u.ID, "name": u.Name, "domain": obj{"id": u.DomainID, "name": e.DomainName}}}}}
 }
 
 // readScope: exactly one form, or none at all.
@@ -125,10 +186,11 @@ func readScope(raw json.RawMessage) (identity.Scope, error) {
 		sc.Unscoped = true
 	}
 	if in.Trust != nil {
-		return sc, fault.NotImplemented("Scoping to a trust is not supported by this cloud.")
+		forms++
+		sc.Trust = in.Trust.ID
 	}
 	if forms != 1 {
-		return sc, fault.Invalid("scope", "Invalid input for field 'scope': exactly one of project, domain, system, unscoped is expected.")
+		return sc, fault.Invalid("scope", "Invalid input for field 'scope': exactly one of project, domain, system, OS-TRUST:trust, unscoped is expected.")
 	}
 	return sc, nil
 }
@@ -139,7 +201,12 @@ func (f *face) subject(r *httpapi.Request) (*identity.Token, error) {
 	if token == "" {
 		return nil, fault.NotFound("No token in the request")
 	}
-	return f.svc.Subject(r.Context(), token, is(flag(r, "allow_expired")) && (r.Creds.IsAdmin() || r.Creds.HasRole("service")))
+	t, err := f.svc.Subject(r.Context(), token, is(flag(r, "allow_expired")) && (r.Creds.IsAdmin() || r.Creds.HasRole("service")))
+	if err == nil && t.Ruled && r.Header.Get("Openstack-Identity-Access-Rules") == "" {
+		// A service that does not know access rules would let the token do everything.
+		return nil, fault.NotFound("Could not find token: it has access rules, and the request does not say that they are understood.")
+	}
+	return t, err
 }
 
 // subjectTarget is whose token it is. One that is not valid is anybody's: the handler answers 404, as Keystone, which looks a token up before
@@ -152,17 +219,21 @@ func (f *face) subjectTarget(r *httpapi.Request) policy.Target {
 	return policy.Target{"user_id": t.UserID}
 }
 
-// showToken is GET and HEAD /v3/auth/tokens.
+// showToken is GET /v3/auth/tokens.
 func (f *face) showToken(r *httpapi.Request) (any, error) {
 	t, err := f.subject(r)
 	if err != nil {
 		return nil, err
 	}
-	body, err := f.tokenView(r, t)
-	if err != nil {
+	return f.tokenReply(r, http.StatusOK, r.Header.Get("X-Subject-Token"), t)
+}
+
+// checkToken is HEAD /v3/auth/tokens: the answer without a body.
+func (f *face) checkToken(r *httpapi.Request) (any, error) {
+	if _, err := f.subject(r); err != nil {
 		return nil, err
 	}
-	return &httpapi.Response{Header: http.Header{"X-Subject-Token": {r.Header.Get("X-Subject-Token")}}, Body: body}, nil
+	return &httpapi.Response{Status: http.StatusOK, Header: http.Header{"X-Subject-Token": {r.Header.Get("X-Subject-Token")}}}, nil
 }
 
 // revokeToken is DELETE /v3/auth/tokens.
@@ -173,10 +244,33 @@ func (f *face) revokeToken(r *httpapi.Request) (any, error) {
 	return nil, f.svc.Revoke(r.Context(), r.Header.Get("X-Subject-Token"))
 }
 
-// tokenView is the body of a token: {"token": {…}}.
+// tokenView is the body of a token: {"token": {…}}. With the catalog it is kept as text in the token for as long as the catalog is the same: most
+// validations are of tokens that were validated a moment ago.
 func (f *face) tokenView(r *httpapi.Request, t *identity.Token) (any, error) {
-	v := obj{"methods": t.Methods, "audit_ids": t.AuditIDs, "issued_at": stamp(t.IssuedAt), "expires_at": stamp(t.ExpiresAt),
-		"user": obj{"id": t.UserID, "name": t.UserName, "domain": obj{"id": t.UserDomainID, "name": t.UserDomainName}, "password_expires_at": nil}}
+	bare := is(flag(r, "nocatalog"))
+	at, err := f.svc.CatalogStamp(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	if kept := t.Body.Load(); !bare && kept != nil && kept.Catalog == at {
+		return json.RawMessage(kept.JSON), nil
+	}
+	v, err := f.tokenDoc(r, t, bare)
+	if bare || err != nil {
+		return v, err
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	t.Body.Store(&identity.TokenBody{Catalog: at, JSON: text})
+	return json.RawMessage(text), nil
+}
+
+func (f *face) tokenDoc(r *httpapi.Request, t *identity.Token, bare bool) (any, error) {
+	user := obj{"id": t.UserID, "name": t.UserName, "domain": obj{"id": t.UserDomainID, "name": t.UserDomainName}, "password_expires_at": expiry(t.PasswordExpiresAt)}
+	v := obj{"methods": t.Methods, "audit_ids": t.AuditIDs, "issued_at": stamp(t.IssuedAt), "expires_at": stamp(t.ExpiresAt), "user": user}
+	borrowedView(v, t)
 	switch {
 	case t.ProjectID != "":
 		domain := obj{"id": null(t.ProjectDomainID), "name": null(t.ProjectDomainName)}
@@ -193,7 +287,7 @@ func (f *face) tokenView(r *httpapi.Request, t *identity.Token) (any, error) {
 			roles[i] = obj{"id": t.RoleIDs[i], "name": t.Roles[i]}
 		}
 		v["roles"] = roles
-		if !is(flag(r, "nocatalog")) {
+		if !bare {
 			catalog, err := f.catalogView(r, t)
 			if err != nil {
 				return nil, err
@@ -202,6 +296,35 @@ func (f *face) tokenView(r *httpapi.Request, t *identity.Token) (any, error) {
 		}
 	}
 	return obj{"token": v}, nil
+}
+
+// borrowedView adds what the rights are borrowed from.
+func borrowedView(v obj, t *identity.Token) {
+	if x := t.Trust; x != nil {
+		v["OS-TRUST:trust"] = obj{"id": x.ID, "impersonation": x.Impersonation, "trustor_user": obj{"id": x.TrustorID}, "trustee_user": obj{"id": x.TrusteeID}}
+	}
+	if x := t.AppCredential; x != nil {
+		a := obj{"id": x.ID, "name": x.Name, "restricted": x.Restricted}
+		if t.Ruled {
+			rules := []obj{}
+			for _, r := range t.AccessRules {
+				rules = append(rules, obj{"id": r.ID, "service": r.Service, "method": r.Method, "path": r.Path})
+			}
+			a["access_rules"] = rules
+		}
+		v["application_credential"] = a
+	}
+	if t.AccessTokenID != "" {
+		v["OS-OAUTH1"] = obj{"access_token_id": t.AccessTokenID, "consumer_id": t.ConsumerID}
+	}
+}
+
+// expiry is when a password ends, in Keystone's form without a zone; null for never.
+func expiry(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000000")
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(micros) }

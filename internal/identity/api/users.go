@@ -1,6 +1,8 @@
 package api
 
 import (
+	"strings"
+
 	"nephos/internal/fault"
 	"nephos/internal/httpapi"
 	"nephos/internal/identity"
@@ -19,7 +21,7 @@ type userJSON struct {
 func userView(r *httpapi.Request, u *identity.User) map[string]any {
 	v := view(r, u.Extra.V, "users", u.ID)
 	v["id"], v["name"], v["domain_id"], v["enabled"] = u.ID, u.Name, u.DomainID, u.Enabled
-	v["options"], v["password_expires_at"] = options(u.Options.V), nil
+	v["options"], v["password_expires_at"] = options(u.Options.V), expiry(u.PasswordExpiresAt.Time)
 	if u.DefaultProjectID != "" {
 		v["default_project_id"] = u.DefaultProjectID
 	}
@@ -76,8 +78,15 @@ func (f *face) userTarget(r *httpapi.Request) policy.Target {
 
 func (f *face) listUsers(r *httpapi.Request) (any, error) {
 	q := r.URL.Query()
+	expires, err := comparisons(r, "password_expires_at")
+	if err != nil {
+		return nil, err
+	}
+	if q.Has("idp_id") || q.Has("protocol_id") || q.Has("unique_id") {
+		return list(r, "users", []identity.User{}, func(*identity.User) map[string]any { return nil }) // there are no federated users
+	}
 	us, err := f.svc.Users(r.Context(), identity.UserFilter{Name: q.Get("name"), DomainID: listDomain(r), Enabled: flag(r, "enabled"),
-		DefaultProjectID: q.Get("default_project_id")})
+		DefaultProjectID: q.Get("default_project_id"), PasswordExpires: expires})
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +127,7 @@ func (f *face) updateUser(r *httpapi.Request) (any, error) {
 		in.Name.into(&u.Name)
 		in.DomainID.into(&u.DomainID)
 		in.Enabled.into(&u.Enabled)
+		u.Woken = in.Enabled.set && in.Enabled.v
 		in.DefaultProjectID.into(&u.DefaultProjectID)
 		u.Options.V = mergeOptions(u.Options.V, in.Options)
 		u.Extra.V = merge(u.Extra.V, extra)
@@ -147,7 +157,7 @@ func (f *face) changePassword(r *httpapi.Request) (any, error) {
 	if in.User.New == "" {
 		return nil, fault.Invalid("password", "Invalid input for field 'password': it must not be empty.")
 	}
-	return nil, f.svc.ChangePassword(r.Context(), r.Param("id"), in.User.Old, in.User.New)
+	return nil, f.svc.ChangePassword(r.Context(), r.Param("id"), in.User.Old, in.User.New, clientHost(r))
 }
 
 func (f *face) userProjects(r *httpapi.Request) (any, error) {
@@ -175,4 +185,21 @@ func (f *face) userGroups(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	return list(r, "groups", gs, func(g *identity.Group) map[string]any { return groupView(r, g) })
+}
+
+// comparisons reads the filter `op:time`, of which there may be several; a time alone means eq.
+func comparisons(r *httpapi.Request, name string) ([]identity.Comparison, error) {
+	var out []identity.Comparison
+	for _, v := range r.URL.Query()[name] {
+		op, text, ok := strings.Cut(v, ":")
+		if !ok || op != "" && op[0] >= '0' && op[0] <= '9' {
+			op, text = "eq", v
+		}
+		at, err := readTime(name, text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, identity.Comparison{Op: op, At: at.Time})
+	}
+	return out, nil
 }

@@ -21,8 +21,12 @@ func v2Document(r *httpapi.Request) obj {
 
 // versions is the list at the root: 300, as Keystone answers it; clients take 200 and 300.
 func (f *face) versions(r *httpapi.Request) (any, error) {
+	values := []obj{v3Document(r)}
+	if f.v2 {
+		values = append(values, v2Document(r))
+	}
 	return &httpapi.Response{Status: http.StatusMultipleChoices, Header: http.Header{"Location": {r.HostURL() + "/v3/"}},
-		Body: obj{"versions": obj{"values": []obj{v3Document(r), v2Document(r)}}}}, nil
+		Body: obj{"versions": obj{"values": values}}}, nil
 }
 
 func (f *face) v3Version(r *httpapi.Request) (any, error) {

@@ -57,10 +57,25 @@ func Personas() Tokens {
 // Password is admin's in New.
 const Password = "s3cret"
 
+// Secret is the cloud's secret of New.
+const Secret = "a secret of tests, long enough"
+
 // New gives a bootstrapped service on d, whose tables must be migrated. clock may be nil.
 func New(t testing.TB, d *db.DB, clock clockwork.Clock, endpoints ...identity.BootstrapEndpoint) *identity.Service {
 	t.Helper()
-	s, err := identity.New(identity.Deps{DB: d, Clock: clock, KeysDir: t.TempDir(), BcryptCost: 4})
+	return With(t, identity.Deps{DB: d, Clock: clock}, endpoints...)
+}
+
+// With is New with more settings; the secret is Secret and the bcrypt cost the lowest unless given.
+func With(t testing.TB, deps identity.Deps, endpoints ...identity.BootstrapEndpoint) *identity.Service {
+	t.Helper()
+	if deps.BcryptCost == 0 {
+		deps.BcryptCost = 4
+	}
+	if deps.Secret == "" {
+		deps.Secret = Secret
+	}
+	s, err := identity.New(deps)
 	require.NoError(t, err)
 	require.NoError(t, s.Bootstrap(context.Background(), identity.Bootstrap{AdminPassword: Password, Endpoints: endpoints}))
 	return s
