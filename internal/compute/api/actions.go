@@ -232,12 +232,6 @@ func (f *face) absentRoutes() []httpapi.Route {
 		}
 		out = append(out, row)
 	}
-	gone := func(*httpapi.Request) (any, error) {
-		return nil, fault.New(fault.KindGone, "This resource is no longer available. No forwarding address is given.")
-	}
-	for _, key := range []string{"resetNetwork", "os-getRDPConsole"} {
-		out = append(out, action(key, "removed", "", gone))
-	}
 	row := func(method, path, name, rule, what string, min int) httpapi.Route {
 		out := httpapi.Route{Method: method, Path: path, Name: name, Rule: "os_compute_api:" + rule, Handler: no(what)}
 		if min > 0 {
@@ -252,10 +246,6 @@ func (f *face) absentRoutes() []httpapi.Route {
 		row(get, "/servers/{id}/os-server-password", "servers.password.show", "os-server-password:show", "The guest's encrypted password", 0),
 		row(del, "/servers/{id}/os-server-password", "servers.password.clear", "os-server-password:clear", "The guest's encrypted password", 0),
 	)
-	for _, path := range []string{"/os-agents", "/os-cells", "/os-certificates", "/os-cloudpipe", "/os-fixed-ips/{address}", "/os-floating-ip-dns", "/os-floating-ips-bulk", "/os-fping",
-		"/os-security-group-default-rules", "/servers/{id}/os-virtual-interfaces"} {
-		out = append(out, httpapi.Route{Method: get, Path: path, Name: "removed" + path, Rule: "os_compute_api:removed", Handler: gone})
-	}
 	return out
 }
 
@@ -285,7 +275,7 @@ func (f *face) serverGroupsOf(r *httpapi.Request) (any, error) {
 			return nil, err
 		}
 		for i := range groups {
-			out = append(out, groupView(&groups[i]))
+			out = append(out, groupView(&groups[i], groups))
 		}
 	}
 	return obj{"security_groups": out}, nil

@@ -7,13 +7,15 @@ import (
 	"nephos/internal/httpapi"
 )
 
-// extensions are the aliases by which old clients learn what is here. Only what is really served is named.
+// extensions are the aliases by which old clients learn what is here.
 var extensions = strings.Fields(`NMN OS-DCF OS-EXT-AZ OS-EXT-IMG-SIZE OS-EXT-IPS OS-EXT-IPS-MAC OS-EXT-SRV-ATTR OS-EXT-STS OS-FLV-DISABLED OS-FLV-EXT-DATA OS-SCH-HNT OS-SRV-USG
-	os-admin-actions os-aggregates os-attach-interfaces os-availability-zone os-block-device-mapping-v2-boot os-config-drive os-console-output os-create-server-ext os-extended-availability-zone
-	os-extended-ips os-extended-ips-mac os-extended-server-attributes os-extended-status os-extended-volumes os-flavor-access os-flavor-extra-specs os-flavor-manage os-flavor-rxtx
-	os-flavor-swap os-floating-ip-pools os-floating-ips os-hypervisors os-instance-actions os-keypairs os-lock-server os-multiple-create os-networks os-pause-server os-quota-class-sets
-	os-quota-sets os-security-groups os-server-groups os-server-start-stop os-server-tags os-services os-simple-tenant-usage os-suspend-server os-tenant-networks os-used-limits os-user-data
-	os-volume-attachment-update os-volumes`)
+	os-admin-actions os-admin-password os-aggregates os-assisted-volume-snapshots os-attach-interfaces os-availability-zone os-block-device-mapping-v2-boot os-config-drive
+	os-console-auth-tokens os-console-output os-consoles os-create-backup os-create-server-ext os-deferred-delete os-evacuate os-extended-availability-zone os-extended-ips os-extended-ips-mac
+	os-extended-server-attributes os-extended-status os-extended-volumes os-flavor-access os-flavor-extra-specs os-flavor-manage os-flavor-rxtx os-flavor-swap os-floating-ip-pools
+	os-floating-ips os-hide-server-addresses os-hosts os-hypervisors os-instance-actions os-instance_usage_audit_log os-keypairs os-lock-server os-migrate-server os-migrations os-multinic
+	os-multiple-create os-networks os-pause-server os-personality os-preserve-ephemeral-rebuild os-quota-class-sets os-quota-sets os-remote-consoles os-rescue os-security-groups
+	os-server-diagnostics os-server-external-events os-server-group-quotas os-server-groups os-server-password os-server-start-stop os-server-tags os-server-usage os-services os-shelve
+	os-simple-tenant-usage os-suspend-server os-tenant-networks os-used-limits os-user-data os-volume-attachment-update os-volumes`)
 
 func (f *face) extensionRoutes() []httpapi.Route {
 	const rule = "os_compute_api:extensions"

@@ -1,12 +1,17 @@
 package api
 
 import (
+	"strconv"
+
+	"github.com/google/uuid"
+
 	"nephos/internal/compute"
+	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/httpapi"
 )
 
-// computeBinary is the one kind of service that is a row here: the controller's parts live in the process that answers.
+// computeBinary is the service of a host's agent.
 const computeBinary = "nova-compute"
 
 func serviceBody(version int) string {
@@ -28,11 +33,10 @@ func (f *face) hostRoutes() []httpapi.Route {
 	return []httpapi.Route{
 		{Method: get, Path: "/os-availability-zone", Name: "zones.list", Rule: "os_compute_api:os-availability-zone:list", Handler: f.zones(false)},
 		{Method: get, Path: "/os-availability-zone/detail", Name: "zones.detail", Rule: "os_compute_api:os-availability-zone:detail", Handler: f.zones(true)},
-		{Method: get, Path: "/os-services", Name: "services.list", Query: query(75, "host", "binary"), Rule: rule + "list", Handler: f.listServices},
+		{Method: get, Path: "/os-services", Name: "services.list", Query: query(75, "host", "binary"), Rule: rule + "list", Resource: "service", Handler: f.listServices},
 		old("enable", 1), old("disable", 1), old("disable-log-reason", 1), old("force-down", 11),
-		{Method: put, Path: "/os-services/{id}", Name: "services.update", Min: v(53), Rule: rule + "update", Body: at(serviceBody, 53), Handler: f.updateService},
+		{Method: put, Path: "/os-services/{id}", Name: "services.update", Min: v(53), Rule: rule + "update", Body: at(serviceBody, 53), Resource: "service", Handler: f.updateService},
 		{Method: del, Path: "/os-services/{id}", Name: "services.delete", Rule: rule + "delete", Status: noContent, Handler: f.deleteService},
-		{Method: get, Path: "/os-hosts", Name: "hosts.list", Max: v(42), Rule: "os_compute_api:os-hosts:list", Handler: f.listHosts},
 	}
 }
 
@@ -45,21 +49,42 @@ func (f *face) life() map[string]bool {
 	return out
 }
 
-// zones lists the zones of enabled hosts; one is available when a host of it is up.
+// zones lists the zones of hosts; one is available when an enabled host of it is up. An admin's details have the controllers too, in their own zone.
 func (f *face) zones(detail bool) httpapi.Handler {
-	return func(*httpapi.Request) (any, error) {
+	return func(r *httpapi.Request) (any, error) {
 		up := f.life()
 		available, hosts := map[string]bool{}, map[string]obj{}
-		for _, h := range f.svc.Hosts.Rows() {
-			ok := up[h.Name] && !h.Disabled
-			available[h.Zone] = available[h.Zone] || ok
-			if hosts[h.Zone] == nil {
-				hosts[h.Zone] = obj{}
+		note := func(s service) {
+			available[s.zone] = available[s.zone] || s.up && !s.disabled
+			if hosts[s.zone] == nil {
+				hosts[s.zone] = obj{}
 			}
-			hosts[h.Zone][h.Name] = obj{computeBinary: obj{"available": up[h.Name], "active": !h.Disabled, "updated_at": micros(h.Seen)}}
+			on, _ := hosts[s.zone][s.host].(obj)
+			if on == nil {
+				on = obj{}
+				hosts[s.zone][s.host] = on
+			}
+			on[s.binary] = obj{"available": s.up, "active": !s.disabled, "updated_at": micros(s.seen)}
 		}
 		out := []obj{}
-		for _, z := range f.svc.Hosts.Zones() {
+		zones := f.svc.Hosts.Zones()
+		if detail {
+			all, err := f.services(r)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range all {
+				note(s)
+			}
+			if hosts[internalZone] != nil {
+				zones = append([]string{internalZone}, zones...)
+			}
+		} else {
+			for _, h := range f.svc.Hosts.Rows() {
+				note(ofHost(&h, up[h.Name]))
+			}
+		}
+		for _, z := range zones {
 			item := obj{"zoneName": z, "zoneState": obj{"available": available[z]}, "hosts": nil}
 			if detail {
 				item["hosts"] = hosts[z]
@@ -84,25 +109,62 @@ func status(disabled bool) string {
 	return "enabled"
 }
 
-func serviceView(r *httpapi.Request, h *compute.HostRow, up bool) obj {
-	out := obj{"binary": computeBinary, "host": h.Name, "zone": h.Zone, "status": status(h.Disabled), "state": state(up), "updated_at": micros(h.Seen),
-		"disabled_reason": orNil(h.DisabledReason), "id": h.ServiceID, "forced_down": h.ForcedDown}
-	if !r.Version.AtLeast(v(53)) {
-		out["id"] = number(h.ServiceID)
+// service is one line of os-services: a host's agent, or one of the two parts of a controller.
+type service struct {
+	binary, host, zone, id, reason string
+	disabled, forcedDown, up       bool
+	seen                           db.Time
+}
+
+const (
+	conductorBinary = "nova-conductor"
+	schedulerBinary = "nova-scheduler"
+	internalZone    = "internal" // of what runs no servers (Nova)
+)
+
+// services lists all of them: controllers first, as the older.
+func (f *face) services(r *httpapi.Request) ([]service, error) {
+	var controllers []compute.Controller
+	if err := f.read(r, func(tx *db.Tx) (err error) { controllers, err = compute.Controllers(r.Context(), tx); return err }); err != nil {
+		return nil, err
 	}
-	if !r.Version.AtLeast(v(11)) {
-		delete(out, "forced_down")
+	var out []service
+	now := f.svc.Clock.Now()
+	for _, c := range controllers {
+		for _, x := range [][2]string{{conductorBinary, c.ConductorID}, {schedulerBinary, c.SchedulerID}} {
+			out = append(out, service{binary: x[0], id: x[1], host: c.Name, zone: internalZone, up: c.Up(now), seen: c.Seen})
+		}
+	}
+	up := f.life()
+	for _, h := range f.svc.Hosts.Rows() {
+		out = append(out, ofHost(&h, up[h.Name]))
+	}
+	return out, nil
+}
+
+func ofHost(h *compute.HostRow, up bool) service {
+	return service{binary: computeBinary, id: h.ServiceID, host: h.Name, zone: h.Zone, reason: h.DisabledReason, disabled: h.Disabled, forcedDown: h.ForcedDown, up: up, seen: h.Seen}
+}
+
+func serviceView(r *httpapi.Request, s service) obj {
+	out := obj{"binary": s.binary, "host": s.host, "zone": s.zone, "status": status(s.disabled), "state": state(s.up), "updated_at": micros(s.seen),
+		"disabled_reason": orNil(s.reason), "id": s.id, "forced_down": s.forcedDown}
+	if !r.Version.AtLeast(v(53)) {
+		out["id"] = number(s.id)
 	}
 	return out
 }
 
 func (f *face) listServices(r *httpapi.Request) (any, error) {
 	q := r.URL.Query()
-	up := f.life()
+	all, err := f.services(r)
+	if err != nil {
+		return nil, err
+	}
 	out := []obj{}
-	for _, h := range f.svc.Hosts.Rows() {
-		if (q.Get("host") == "" || q.Get("host") == h.Name) && (q.Get("binary") == "" || q.Get("binary") == computeBinary) {
-			out = append(out, serviceView(r, &h, up[h.Name]))
+	for _, s := range all {
+		if (q.Get("host") == "" || q.Get("host") == s.host) && (q.Get("binary") == "" || q.Get("binary") == s.binary) {
+			out = append(out, serviceView(r, s))
 		}
 	}
 	return obj{"services": out}, nil
@@ -153,14 +215,26 @@ func (f *face) changeService(action string) httpapi.Handler {
 	}
 }
 
-// serviceByID finds a host by its service's id, in the form of the caller's version.
-func (f *face) serviceByID(r *httpapi.Request) (*compute.HostRow, error) {
-	for _, h := range f.svc.Hosts.Rows() {
-		if serviceView(r, &h, true)["id"] == any(r.Param("id")) || !r.Version.AtLeast(v(53)) && r.Param("id") == itoa(number(h.ServiceID)) {
-			return &h, nil
+// serviceByID finds a service by its id, in the form of the caller's version (400 for what cannot be one).
+func (f *face) serviceByID(r *httpapi.Request) (service, error) {
+	id := r.Param("id")
+	if r.Version.AtLeast(v(53)) {
+		if uuid.Validate(id) != nil || len(id) != 36 {
+			return service{}, fault.Invalid("id", "Invalid uuid %s", id)
+		}
+	} else if _, err := strconv.Atoi(id); err != nil {
+		return service{}, fault.Invalid("id", "%s must be an integer", id)
+	}
+	all, err := f.services(r)
+	for _, s := range all {
+		if s.id == id || !r.Version.AtLeast(v(53)) && id == itoa(number(s.id)) {
+			return s, nil
 		}
 	}
-	return nil, fault.NotFound("Service %s not found.", r.Param("id"))
+	if err == nil {
+		err = fault.NotFound("Service %s not found.", id)
+	}
+	return service{}, err
 }
 
 func (f *face) updateService(r *httpapi.Request) (any, error) {
@@ -179,7 +253,10 @@ func (f *face) updateService(r *httpapi.Request) (any, error) {
 		return nil, fault.Invalid("disabled_reason", "Specifying 'disabled_reason' is only allowed when 'status' is 'disabled'.")
 	}
 	var now compute.HostRow
-	err = f.svc.Hosts.Update(r.Context(), h.Name, func(h *compute.HostRow) {
+	if h.binary != computeBinary {
+		return nil, fault.Invalid("id", "Updating a %s service is not supported. Only nova-compute services can be updated.", h.binary)
+	}
+	err = f.svc.Hosts.Update(r.Context(), h.host, func(h *compute.HostRow) {
 		if b.Status != "" {
 			h.Disabled, h.DisabledReason = b.Status == "disabled", b.Reason
 		}
@@ -191,7 +268,7 @@ func (f *face) updateService(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return obj{"service": serviceView(r, &now, f.life()[now.Name])}, nil
+	return obj{"service": serviceView(r, ofHost(&now, f.life()[now.Name]))}, nil
 }
 
 func (f *face) deleteService(r *httpapi.Request) (any, error) {
@@ -199,15 +276,8 @@ func (f *face) deleteService(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, f.svc.Hosts.Remove(r.Context(), h.Name)
-}
-
-func (f *face) listHosts(r *httpapi.Request) (any, error) {
-	out := []obj{}
-	for _, h := range f.svc.Hosts.Rows() {
-		if z := r.URL.Query().Get("zone"); z == "" || z == h.Zone {
-			out = append(out, obj{"host_name": h.Name, "service": "compute", "zone": h.Zone})
-		}
+	if h.binary != computeBinary {
+		return nil, f.svc.RemoveController(r.Context(), h.host)
 	}
-	return obj{"hosts": out}, nil
+	return nil, f.svc.Hosts.Remove(r.Context(), h.host)
 }

@@ -186,6 +186,15 @@ func (f *face) listHypervisors(detail bool) httpapi.Handler {
 	}
 }
 
+func (f *face) machineNamed(name string) (machine, bool) {
+	for _, m := range f.machines() {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return machine{}, false
+}
+
 func (f *face) machine(r *httpapi.Request) (*machine, error) {
 	for _, m := range f.machines() {
 		if fmt.Sprint(machineID(r, &m)) == r.Param("id") {

@@ -62,6 +62,8 @@ var ledger = []httpapi.Change{
 	{At: v(70), Resource: "volumeAttachment", Name: "tag", Response: without("tag")},
 	{At: v(70), Resource: "interfaceAttachment", Name: "tag", Response: without("tag")},
 
+	{At: v(11), Resource: "service", Name: "forced down", Response: without("forced_down")},
+
 	{At: v(58), Resource: "instanceAction", Name: "time of change", Response: without("updated_at")},
 }
 

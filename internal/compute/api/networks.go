@@ -82,52 +82,6 @@ func (f *face) showNetwork(kind string) httpapi.Handler {
 	}
 }
 
-// groupView is a security group as this API showed it: only what comes in, and IPv4 or a group as its source.
-func groupView(g *network.SecurityGroupView) obj {
-	rules := []obj{}
-	for _, x := range g.Rules {
-		if x.Direction != "ingress" {
-			continue
-		}
-		item := obj{"id": x.ID, "parent_group_id": g.ID, "ip_protocol": orNil(x.Protocol), "from_port": x.PortMin, "to_port": x.PortMax, "group": obj{}, "ip_range": obj{}}
-		switch {
-		case x.RemoteGroup != nil:
-			item["group"] = obj{"name": *x.RemoteGroup, "tenant_id": g.ProjectID}
-			if *x.RemoteGroup == g.ID {
-				item["group"] = obj{"name": g.Name, "tenant_id": g.ProjectID}
-			}
-		case x.RemotePrefix != "":
-			item["ip_range"] = obj{"cidr": x.RemotePrefix}
-		case x.EtherType == "IPv6":
-			item["ip_range"] = obj{"cidr": "::/0"}
-		default:
-			item["ip_range"] = obj{"cidr": "0.0.0.0/0"}
-		}
-		rules = append(rules, item)
-	}
-	return obj{"id": g.ID, "name": g.Name, "description": g.Description, "tenant_id": g.ProjectID, "rules": rules}
-}
-
-func (f *face) listSecurityGroups(r *httpapi.Request) (any, error) {
-	all, err := f.deps.Networks.SecurityGroups(r.Context(), scope(r), network.Query{ProjectIDs: []string{r.Creds.ProjectID}})
-	out := make([]obj, len(all))
-	for i := range all {
-		out[i] = groupView(&all[i])
-	}
-	return obj{"security_groups": out}, err
-}
-
-func (f *face) showSecurityGroup(r *httpapi.Request) (any, error) {
-	all, err := f.deps.Networks.SecurityGroups(r.Context(), scope(r), network.Query{IDs: []string{r.Param("id")}})
-	if err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, fault.NotFound("Security group %s not found.", r.Param("id"))
-	}
-	return obj{"security_group": groupView(&all[0])}, nil
-}
-
 func (f *face) external(r *httpapi.Request) ([]network.NetworkView, error) {
 	all, err := f.visibleNetworks(r)
 	return slices.DeleteFunc(all, func(n network.NetworkView) bool { return !n.External }), err

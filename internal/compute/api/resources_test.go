@@ -138,7 +138,7 @@ func TestHostsAndAggregates(t *testing.T) {
 		require.Equal(t, "z1", zones.text("availabilityZoneInfo", 1, "zoneName"))
 		require.Nil(t, zones.at("availabilityZoneInfo", 1, "hosts"))
 		w.call("a", "", "GET", "/v2.1/os-availability-zone/detail", nil).want(403)
-		require.Equal(t, true, w.call("admin", "", "GET", "/v2.1/os-availability-zone/detail", nil).want(200).at("availabilityZoneInfo", 1, "hosts", "host2", "nova-compute", "active"))
+		require.Equal(t, true, w.call("admin", "", "GET", "/v2.1/os-availability-zone/detail", nil).want(200).at("availabilityZoneInfo", 2, "hosts", "host2", "nova-compute", "active"))
 
 		server := w.server("a", m{"availability_zone": "z1"})
 		require.Equal(t, "host2", w.call("admin", "", "GET", "/v2.1/servers/"+server, nil).text("server", "OS-EXT-SRV-ATTR:host"))

@@ -22,6 +22,12 @@ type Networks interface {
 	Ports(ctx context.Context, sc network.Scope, q network.Query) ([]network.PortView, error)
 	UpdatePort(ctx context.Context, sc network.Scope, id string, p network.PortPatch, c *network.Cond) (network.PortView, error)
 	SecurityGroups(ctx context.Context, sc network.Scope, q network.Query) ([]network.SecurityGroupView, error)
+	CreateSecurityGroups(ctx context.Context, ps []network.SecurityGroupPatch) ([]network.SecurityGroupView, error)
+	UpdateSecurityGroup(ctx context.Context, id string, p network.SecurityGroupPatch, c *network.Cond) (network.SecurityGroupView, error)
+	DeleteSecurityGroup(ctx context.Context, id string, admin bool) error
+	Rules(ctx context.Context, sc network.Scope, q network.Query) ([]network.RuleView, error)
+	CreateRules(ctx context.Context, ps []network.RulePatch) ([]network.RuleView, error)
+	DeleteRule(ctx context.Context, id string) error
 	Networks(ctx context.Context, sc network.Scope, q network.Query) ([]network.NetworkView, error)
 	FloatingIPs(ctx context.Context, sc network.Scope, q network.Query) ([]network.FloatingIPView, error)
 	CreateFloatingIPs(ctx context.Context, sc network.Scope, ps []network.FloatingIPPatch) ([]network.FloatingIPView, error)
@@ -33,6 +39,8 @@ type Networks interface {
 type Images interface {
 	Get(ctx context.Context, creds *policy.Credentials, id string) (image.Image, error)
 	List(ctx context.Context, creds *policy.Credentials, f image.Filter) ([]image.Image, error)
+	Update(ctx context.Context, creds *policy.Credentials, id string, fn func(*image.Image) error) (image.Image, error)
+	Delete(ctx context.Context, creds *policy.Credentials, id string) error
 }
 
 // Quotas is what the quota calls need.
@@ -54,6 +62,7 @@ type Deps struct {
 	Networks Networks
 	Images   Images
 	Quotas   Quotas
+	Volumes  Volumes
 	ImageURL string                                 // of the image service, for Location headers; "": links to the proxy
 	Fsck     func(ctx context.Context) (any, error) // nil: the call answers 501
 }
@@ -97,7 +106,7 @@ func New(svc *compute.Service, d Deps) (*httpapi.Service, error) {
 			{Prefix: "/v2", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true},
 			{Prefix: "/v1.1", Project: httpapi.ProjectOptional, Unversioned: true, Lenient: true}, // Folsom's alias of /v2
 		},
-		Routes: f.routes(), Root: f.roots(), Ledger: slices.Concat(ledger, migrationChanges), WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
+		Routes: f.routes(), Root: f.roots(), Ledger: slices.Concat(ledger, migrationChanges, otherChanges), WrongMethod: http.StatusNotFound, StrictSlash: true, RequestIDs: []string{"X-Compute-Request-Id"},
 	}, nil
 }
 
@@ -105,7 +114,7 @@ func (f *face) routes() []httpapi.Route {
 	var out []httpapi.Route
 	for _, part := range [][]httpapi.Route{f.versionRoutes(), f.extensionRoutes(), f.flavorRoutes(), f.keypairRoutes(), f.quotaRoutes(), f.hostRoutes(), f.hypervisorRoutes(),
 		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.moveRoutes(), f.migrationRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
-		f.networkRoutes(), f.fsckRoutes(), f.absentRoutes()} {
+		f.networkRoutes(), f.fsckRoutes(), f.absentRoutes(), f.oldRoutes()} {
 		out = append(out, part...)
 	}
 	return out

@@ -81,6 +81,15 @@ func shortest(addr string) string {
 	return addr
 }
 
+// textOf is a JSON value as it was written.
+func textOf(x any) string {
+	b, err := json.Marshal(x)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
 // lastPart is the id in a reference that may be a URL.
 func lastPart(ref string) string {
 	ref = strings.TrimRight(ref, "/")
