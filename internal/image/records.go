@@ -40,6 +40,9 @@ func (s *Service) Create(ctx context.Context, creds *policy.Credentials, p Creat
 	if err != nil {
 		return Image{}, err
 	}
+	if _, err := s.limits(ctx, img.Owner); err != nil { // read outside of the transaction; inside it is known
+		return Image{}, err
+	}
 	err = s.write(ctx, img.ID, func(tx *db.Tx) error {
 		if err := s.mayCount(ctx, tx, img.Owner); err != nil {
 			return err

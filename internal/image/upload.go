@@ -114,6 +114,11 @@ func (s *Service) claim(ctx context.Context, creds *policy.Credentials, id strin
 	if err := s.roomFor(ctx, store, id, 0, size); err != nil {
 		return Image{}, 0, err
 	}
+	if creds != nil {
+		if _, err := s.limits(ctx, creds.ProjectID); err != nil { // as in Create
+			return Image{}, 0, err
+		}
+	}
 	word := newWord()
 	img, err = s.changeWith(ctx, creds, id, func(tx *db.Tx, img *Image) error {
 		if to == Saving {
