@@ -60,7 +60,7 @@ type TLS struct {
 // Limits of the front door. 0 is the default of packages door and httpapi, named beside each.
 type Limits struct {
 	Connections    int     `yaml:"connections"`        // HTTP connections, all ports: 16384, less where descriptors are few
-	BusConnections int     `yaml:"bus_connections"`    // of agents: a quarter of the process's descriptors
+	BusConnections int     `yaml:"bus_connections"`    // of agents: an eighth of the process's descriptors
 	Requests       int     `yaml:"requests"`           // worked on at once: 128, or 16 for each processor
 	Queue          int     `yaml:"queue"`              // waiting for that: 4096
 	Logins         int     `yaml:"logins"`             // password checks at once: the number of processors

@@ -262,14 +262,17 @@ func queryOf(into map[string]object, text string) error {
 		return nil
 	}
 	var schema struct {
-		Properties map[string]object `json:"properties"`
+		Properties map[string]json.RawMessage `json:"properties"`
 	}
 	if err := json.Unmarshal([]byte(text), &schema); err != nil {
 		return err
 	}
 	for name, p := range schema.Properties {
 		list := object{"type": "array"}
-		maps.Copy(list, p)
+		var more object
+		if json.Unmarshal(p, &more) == nil { // else it is true: whatever is given
+			maps.Copy(list, more)
+		}
 		into[name] = object{"name": name, "in": "query", "schema": list}
 	}
 	return nil

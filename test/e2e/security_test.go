@@ -254,3 +254,31 @@ func TestPolicyFile(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	c.start()
 }
+
+// TestPeople: a project, a user in it and their roles, by nephos's own verbs; the user then works in the project, and no more when the role is gone.
+func TestPeople(t *testing.T) {
+	t.Parallel()
+	c := fakeCloud(t, 1)
+	nephos := func(stdin string, args ...string) string {
+		cmd := exec.Command(binary, append(args, "--state-dir", c.dir)...)
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "nephos %s: %s", strings.Join(args, " "), out)
+		return string(out)
+	}
+	nephos("", "project", "create", "lab")
+	require.NotContains(t, nephos("first-secret\n", "user", "create", "ada", "--project", "lab"), "first-secret")
+	require.Contains(t, nephos("", "role", "list", "--user", "ada"), "member")
+	c.login("ada", "first-secret", "lab").must(200, "GET", compute, "/servers", nil)
+	nephos("second-secret\n", "user", "password", "ada")
+	c.login("ada", "second-secret", "lab")
+	nephos("", "role", "create", "auditor")
+	nephos("", "role", "add", "auditor", "--user", "ada", "--project", "lab")
+	require.Contains(t, nephos("", "role", "list", "--project", "lab"), "auditor")
+	nephos("", "role", "remove", "auditor", "--user", "ada", "--project", "lab")
+	require.NotContains(t, nephos("", "role", "list", "--project", "lab"), "auditor")
+	nephos("", "role", "delete", "auditor")
+	nephos("", "user", "delete", "ada")
+	nephos("", "project", "delete", "lab")
+	require.NotContains(t, nephos("", "project", "list"), "lab")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/projects"
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
+	"golang.org/x/term"
 )
 
 func (s *Session) identity(ctx context.Context) (*gophercloud.ServiceClient, error) {
@@ -243,9 +245,17 @@ func (v *UserCreate) Run(ctx context.Context, s *Session) error {
 	return s.printFields(userFields(*u))
 }
 
-// readPassword takes the first line of standard input.
+// readPassword takes the first line of standard input; at a terminal it asks and shows nothing of what is typed.
 func (s *Session) readPassword() (string, error) {
-	fmt.Fprint(s.Err, "Password: ")
+	if f, ok := s.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(s.Err, "Password: ")
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(s.Err)
+		if err == nil && len(b) == 0 {
+			err = usagef("a password is needed")
+		}
+		return string(b), err
+	}
 	b, err := io.ReadAll(io.LimitReader(lineReader{s.In}, 4096))
 	if err != nil {
 		return "", err
