@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 GUEST   := guest/out/nephos-guest.qcow2
 
-.PHONY: help build guest demo demo-down test unit race sim soak e2e bench lint install-deps install-deps-demo clean
+.PHONY: help build guest demo demo-down test unit race sim chaos build-chaos soak e2e bench lint install-deps install-deps-demo clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -32,6 +32,7 @@ test: install-deps ## everything: what is missing, lint, unit tests with the rac
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory sim
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory chaos
 
 unit: ## quick tests; need no root
 	go test ./...
@@ -45,7 +46,14 @@ e2e: build guest ## the built binary from outside, with real clients and real gu
 sim: ## 200 simulated histories: lost and doubled messages, dying hosts and controllers
 	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 20m -v -seeds 200
 
-soak: ## the long proofs; hours
+build-chaos: ## bin/nephos-chaos: the binary with fault points
+	go build -trimpath -buildvcs=false -tags faultpoints -o bin/nephos-chaos ./cmd/nephos
+
+chaos: build-chaos guest ## kills every process at the points of every workflow: the share of a few minutes; needs root
+	@scripts/chaos.sh
+
+soak: build-chaos guest ## the long proofs; hours
+	NEPHOS_CHAOS_LONG=1 NEPHOS_CHAOS_TIMEOUT=12h scripts/chaos.sh
 	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 12h -v -seeds $${SEEDS:-10000} -first $${FIRST:-1}
 
 bench: build guest ## figures of this machine

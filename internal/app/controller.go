@@ -93,6 +93,7 @@ func (c *controller) build(external netip.Prefix) error {
 	c.registry = compute.NewHosts(compute.HostsDeps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Scheduler: c.cfg.SchedulerConfig(),
 		Ratios:     compute.Ratios{VCPU: q.CPURatio, RAM: q.RAMRatio, Disk: q.DiskRatio, ReservedRAMMiB: q.ReservedRAMMiB, ReservedDiskGiB: q.ReservedDiskGiB},
 		Aggregates: compute.Aggregates, Seen: c.hostSeen, Chance: c.chance})
+	c.hosts.lives.recorded = c.registry.Started
 	c.volumes = volume.New(volume.Deps{DB: c.db, Log: c.log.With("room", "volume"), Engine: c.engine, Client: c.hosts, Hosts: storageHosts{c.registry}, Images: c.images, Quotas: c.quotas})
 	cond := conductor.New(conductor.Deps{DB: c.db, Log: c.log.With("room", "conductor"), Engine: c.engine, Hosts: c.registry, Client: c.hosts, Networks: c.networks,
 		Volumes: c.volumes, Quotas: c.quotas, Images: c.images, UploadURL: uploadURL(c.cfg.URL(config.PortImage, "")), ResizeToSameHost: !c.cfg.Compute.ResizeElsewhere})

@@ -310,6 +310,14 @@ func (h *Hosts) Up(name string) bool {
 	return up
 }
 
+// Started is when the agent that last registered a host was started.
+func (h *Hosts) Started(name string) (time.Time, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.rows[name]
+	return r.Info.V.Started, ok
+}
+
 // Exists says whether a host of that name has ever registered.
 func (h *Hosts) Exists(name string) bool {
 	h.mu.Lock()
