@@ -160,7 +160,8 @@ func TestImageStore(t *testing.T) {
 		require.Equal(t, c.status, all[0].status, "%v %+v", c.arm, all)
 		require.Contains(t, all[0].fault, c.reason)
 		if c.status == "ERROR" {
-			require.Contains(t, all[0].details, "step spawn")
+			require.Contains(t, all[0].fault, "image", "the step of the host")
+			require.Contains(t, all[0].details, "step ")
 		}
 		s.c.controller.disarm(name)
 		_, err = s.verdict(true)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"nephos/internal/host/hypervisor"
 	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
@@ -188,25 +189,13 @@ func (s *simulated) remove(id string) error {
 	return err
 }
 
-// writeJSON replaces a file by renaming; sync makes it survive a power cut as well.
+// writeJSON replaces a file, whole or not at all; sync makes it survive a power cut as well.
 func writeJSON(path string, v any, sync bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return hypervisor.ReplaceRecord(path, b, sync)
 }
 
 func readJSON(path string, v any) error {

@@ -86,28 +86,7 @@ func writeRecord(dir string, r record, durable bool) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, "."+recordFile)
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil && durable {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, recordFile)); err != nil {
-		return err
-	}
-	if durable {
-		return syncDir(dir)
-	}
-	return nil
+	return hypervisor.ReplaceRecord(filepath.Join(dir, recordFile), b, durable)
 }
 
 func syncDir(dir string) error {
@@ -121,7 +100,7 @@ func syncDir(dir string) error {
 
 // forget removes what the driver made, the record last: a crash before that leaves a record to forget again.
 func forget(dir string) error {
-	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, hypervisor.AgentSocket, nbdFile, stderrFile, varsFile, "." + recordFile, recordFile} {
+	for _, name := range []string{monitorFile, hypervisor.SerialSocket, hypervisor.VNCSocket, hypervisor.AgentSocket, nbdFile, stderrFile, varsFile, "." + recordFile, "." + recordFile + ".new", recordFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
