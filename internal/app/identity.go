@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func cloudSecret(cfg *config.Config) (string, error) {
 	if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", errors.Join(err, os.Remove(tmp))
 	}
-	if err := os.Remove(tmp); err != nil {
+	if err := errors.Join(os.Remove(tmp), syncDir(filepath.Dir(path))); err != nil {
 		return "", err
 	}
 	b, err := os.ReadFile(path)

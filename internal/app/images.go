@@ -95,7 +95,7 @@ func imageNode(path string) (string, error) {
 		return "", err
 	}
 	name := uuid.NewString()
-	return name, os.WriteFile(path, []byte(name), 0o600)
+	return name, writeFile(path, name, 0o600)
 }
 
 // imageProtections are the settings in the API's form.

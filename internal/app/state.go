@@ -70,13 +70,39 @@ func randomWord(n int) string {
 	return string(b)
 }
 
-// writeFile replaces a file, whole or not at all.
+// writeFile replaces a file, whole or not at all, and returns when it survives a power cut: without the secrets that lie in such files the database is worth nothing. A
+// file that is as it should be is left alone, so that a start on existing state waits for no disk.
 func writeFile(path, text string, mode os.FileMode) error {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm() == mode {
+		if b, err := os.ReadFile(path); err == nil && string(b) == text {
+			return nil
+		}
+	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, []byte(text), mode); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, path)
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory survive a power cut.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // adminPassword is the configured one, or one that is made at first start and kept.

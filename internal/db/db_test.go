@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -158,4 +159,33 @@ func BenchmarkWrite(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A write that is refused for what another one of the same batch did is answered when that is committed, not before: whoever has the answer finds the reason.
+func TestRefusalIsNotToldBeforeItsReasonIsCommitted(t *testing.T) {
+	t.Parallel()
+	d := dbtest.SQLite(t, db.Migrations{Room: "taken", FS: fstest.MapFS{"00001_taken.sql": {Data: []byte("-- +goose Up\nCREATE TABLE taken (id BIGINT PRIMARY KEY);\n-- +goose Down\nDROP TABLE taken;\n")}}})
+	ctx := context.Background()
+	var wg sync.WaitGroup
+	for i := range 200 {
+		for range 4 {
+			wg.Go(func() {
+				err := d.Write(ctx, func(tx *db.Tx) error {
+					_, err := tx.Exec(ctx, `INSERT INTO taken (id) VALUES (?)`, i)
+					return err
+				})
+				if err == nil {
+					return
+				}
+				if !db.IsUnique(err) {
+					t.Error(err)
+				}
+				var n int
+				if err := d.Read(ctx, func(tx *db.Tx) error { return tx.Get(ctx, &n, `SELECT COUNT(*) FROM taken WHERE id = ?`, i) }); err != nil || n != 1 {
+					t.Errorf("refused for row %d, of which there are %d (%v)", i, n, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }

@@ -191,7 +191,7 @@ func (l *lite) batch(c *liteConn, first *writeReq) {
 		r   *writeReq
 		res writeRes
 	}
-	var held []done
+	var held, refused []done
 	start := time.Now()
 	for r := first; r != nil; {
 		var res writeRes
@@ -201,13 +201,18 @@ func (l *lite) batch(c *liteConn, first *writeReq) {
 			r.done <- res
 			return
 		}
-		if res.err != nil || res.panicked != nil {
-			r.done <- res // rolled back: its answer does not depend on the commit
-		} else {
+		switch failed := res.err != nil || res.panicked != nil; {
+		case !failed:
 			held = append(held, done{r, res})
+		case len(held) == 0:
+			r.done <- res // what it saw is committed
+		default:
+			// It may have failed for what those before it did, which nobody can see yet, and which a failing commit takes back: told now, its caller would know of a
+			// state that a reader does not find.
+			refused = append(refused, done{r, res})
 		}
 		r = nil
-		if len(held) < batchMax && time.Since(start) < batchTime {
+		if len(held)+len(refused) < batchMax && time.Since(start) < batchTime {
 			select {
 			case next, ok := <-l.reqs:
 				if ok {
@@ -229,6 +234,12 @@ func (l *lite) batch(c *liteConn, first *writeReq) {
 	}
 	for _, d := range held {
 		d.res.err = err
+		d.r.done <- d.res
+	}
+	for _, d := range refused {
+		if err != nil && d.res.panicked == nil {
+			d.res.err = err
+		}
 		d.r.done <- d.res
 	}
 }

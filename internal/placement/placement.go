@@ -77,7 +77,7 @@ type Allocation struct {
 }
 
 // Claim takes resources (amounts by class; zero amounts are left out) of one provider for a consumer that has none yet, in the caller's transaction.
-// fault.KindNoCapacity names the class that does not fit; then nothing was taken.
+// fault.KindNoCapacity names the class that does not fit; then tx is as it was, and another provider may be tried in it. After any other error nothing of tx may be kept.
 func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resources map[string]int64) error {
 	if c.Type == "" {
 		c.Type = "INSTANCE"
@@ -88,7 +88,6 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 	var q strings.Builder
 	q.WriteString(`INSERT INTO allocations (consumer_id, provider_id, class, used) VALUES `)
 	var args []any
-	var taken []Allocation
 	for class, n := range sorted(resources) {
 		if n == 0 {
 			continue
@@ -98,14 +97,11 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 			return err
 		}
 		if hit == 0 {
-			for _, a := range taken { // the caller may go on with another provider in the same transaction
-				if _, err := tx.Exec(ctx, `UPDATE inventories SET used = used - ? WHERE provider_id = ? AND class = ?`, a.Used, providerID, a.Class); err != nil {
-					return err
-				}
+			if err := unclaim(ctx, tx, c.ID, args); err != nil {
+				return err
 			}
 			return fault.NoCapacity("provider %s has no room for %d %s", providerID, n, class)
 		}
-		taken = append(taken, Allocation{Class: class, Used: n})
 		if len(args) > 0 {
 			q.WriteString(", ")
 		}
@@ -122,6 +118,17 @@ func Claim(ctx context.Context, tx *db.Tx, c Consumer, providerID string, resour
 		return err
 	}
 	return nil
+}
+
+// unclaim takes back what a claim has taken before it met the class that does not fit. taken are the rows that would have become its allocations.
+func unclaim(ctx context.Context, tx *db.Tx, consumerID string, taken []any) error {
+	for row := range slices.Chunk(taken, 4) {
+		if _, err := tx.Exec(ctx, `UPDATE inventories SET used = used - ? WHERE provider_id = ? AND class = ?`, row[3], row[1], row[2]); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `DELETE FROM consumers WHERE id = ? AND NOT EXISTS (SELECT 1 FROM allocations WHERE consumer_id = ?)`, consumerID, consumerID)
+	return err
 }
 
 // ensureConsumer makes the consumer's row or moves its generation, and so locks it. Almost always it is new, and for a plain insert SQLite need not prepare to take a statement

@@ -260,3 +260,22 @@ func TestSetInventoryKeepsUseAndCountsChanges(t *testing.T) {
 		}
 	})
 }
+
+// A claim that does not fit may be followed by one elsewhere in the same transaction: what the first had taken before it met the full class is not kept.
+func TestRefusedClaimTakesNothing(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		ids := hosts(t, d, 2)
+		full := map[string]int64{"DISK_GB": 1, "MEMORY_MB": 60, "VCPU": 1}
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error {
+			if err := placement.Claim(ctx, tx, placement.Consumer{ID: "s1"}, ids[0], full); err != nil {
+				return err
+			}
+			err := placement.Claim(ctx, tx, placement.Consumer{ID: "s2"}, ids[0], full)
+			require.Equal(t, fault.KindNoCapacity, fault.KindOf(err))
+			return placement.Claim(ctx, tx, placement.Consumer{ID: "s2"}, ids[1], full)
+		}))
+		sound(t, d)
+	})
+}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"nephos/internal/app"
 	"nephos/internal/config"
@@ -26,16 +28,17 @@ func settings(dir string) *config.Config {
 
 // control is one controller's process.
 type control struct {
-	name  string
-	life  int // how many of that name there have been
-	base  *db.DB
-	wire  *wire
-	log   *slog.Logger
-	dir   string
-	node  *node // nil while it is dead
-	own   *db.DB
-	rooms *app.Rooms
-	halt  func()
+	name    string
+	life    int // how many of that name there have been
+	base    *db.DB
+	wire    *wire
+	log     *slog.Logger
+	dir     string
+	private string // range of the first shared network; empty: a small one
+	node    *node  // nil while it is dead
+	own     *db.DB
+	rooms   *app.Rooms
+	halt    func()
 }
 
 // ready makes the rooms without running them.
@@ -43,9 +46,16 @@ func (c *control) ready() error {
 	c.life++
 	c.node, c.own = c.wire.join(c.name), c.base.Share()
 	var err error
-	n := uint64(0)
-	c.rooms, err = app.NewRooms(app.Parts{Config: settings(filepath.Join(c.dir, "shared")), Log: c.log, DB: c.own, Bus: c.node, External: external,
-		Chance: func() uint64 { n++; return c.wire.draw(fmt.Sprintf("%s/%d/chance %d", c.name, c.life, n)) }})
+	var n atomic.Uint64
+	cfg := settings(filepath.Join(c.dir, "shared"))
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return err
+	}
+	if c.private != "" {
+		cfg.Network.Private = c.private
+	}
+	c.rooms, err = app.NewRooms(app.Parts{Config: cfg, Log: c.log, DB: c.own, Bus: c.node, External: external,
+		Chance: func() uint64 { return c.wire.draw(fmt.Sprintf("%s/%d/chance %d", c.name, c.life, n.Add(1))) }})
 	return err
 }
 
@@ -53,7 +63,11 @@ func (c *control) start(ctx context.Context) error {
 	if err := c.ready(); err != nil {
 		return err
 	}
-	var err error
+	return c.run(ctx)
+}
+
+// run runs rooms that are ready.
+func (c *control) run(ctx context.Context) (err error) {
 	c.halt, err = c.rooms.Start(ctx)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -32,7 +33,11 @@ func newTemplate(ctx context.Context, dir string) (*template, error) {
 	}
 	w := newWire(0, func(string, ...any) {}, func(string) string { return "" })
 	defer w.close()
-	rooms, err := app.NewRooms(app.Parts{Config: settings(filepath.Join(dir, "shared")), Log: slog.New(slog.DiscardHandler), DB: d, Bus: w.join("template"), External: external})
+	cfg := settings(filepath.Join(dir, "shared"))
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, err
+	}
+	rooms, err := app.NewRooms(app.Parts{Config: cfg, Log: slog.New(slog.DiscardHandler), DB: d, Bus: w.join("template"), External: external})
 	if err != nil {
 		return nil, err
 	}

@@ -87,10 +87,17 @@ func (f folders) ids() ([]string, error) {
 }
 
 func (f folders) spec(id string, s *hostapi.InstanceSpec) error {
+	_, serr := os.Stat(f.of(id))
 	if err := os.MkdirAll(f.of(id), 0o711); err != nil {
 		return err
 	}
-	return writeJSON(filepath.Join(f.of(id), "spec.json"), s, true)
+	if err := writeJSON(filepath.Join(f.of(id), "spec.json"), s, true); err != nil {
+		return err
+	}
+	if serr == nil { // the directory is old; its new name for the spec counts
+		return syncDir(f.of(id))
+	}
+	return errors.Join(syncDir(f.of(id)), syncDir(f.dir))
 }
 
 func (f folders) state(id string, s instanceState) error {
@@ -196,6 +203,15 @@ func writeJSON(path string, v any, sync bool) error {
 		return err
 	}
 	return hypervisor.ReplaceRecord(path, b, sync)
+}
+
+// syncDir makes the names in a directory survive a power cut.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func readJSON(path string, v any) error {
