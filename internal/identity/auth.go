@@ -108,7 +108,7 @@ func (s *Service) method(ctx context.Context, name string, r AuthRequest, p *pay
 	case "token":
 		t, err := s.Validate(ctx, r.Token)
 		if err != nil {
-			return "", err
+			return "", notValid(err) // 404, as for a token that is asked about
 		}
 		if t.Delegated() {
 			return "", fault.Forbidden("A token of a trust, an application credential or an OAuth consumer cannot be used to get another token.")

@@ -17,7 +17,19 @@
 // Validated tokens are kept in a bounded map. Every committed write of this process raises a generation; an entry of an older generation
 // is looked up again, so a process never sees its own writes late. Other controllers notice within CacheAge.
 //
-// The keys lie in files as Keystone's do (keyring.go); processes that share tokens share the directory, or copies of it.
+// The keys lie in the database, sealed with the cloud's secret (keyring.go); so does what must be known in clear to check a signature: credentials,
+// OAuth secrets. Controllers tell each other of writes (Deps.Changed, Invalidate); CacheAge bounds what a lost message costs.
+//
+// # Borrowed rights
+//
+// A trust, an application credential or an OAuth1 access token lends rights: delegation.go says whose and which. Such a token is looked up like any
+// other and void as soon as what it was drawn from is gone, or grants what its owner no longer has. It gets no other token, and makes nothing that
+// would outlive it.
+//
+// # Log-ins
+//
+// Wrong name and wrong password get one answer after one bcrypt run (and, where failures are counted, one write). throttle.go slows guessing down
+// before any hash is computed; security.go holds Keystone's PCI rules; multifactor.go TOTP and rules for several factors.
 //
 // # Goroutines
 //

@@ -26,7 +26,7 @@ func (s *Service) CreateGroup(ctx context.Context, g Group) (*Group, error) {
 	}
 	g.ID = newID()
 	err := s.write(ctx, func(tx *db.Tx) error {
-		if err := checkDomain(ctx, tx, g.DomainID); err != nil {
+		if err := isDomain(ctx, tx, g.DomainID); err != nil {
 			return err
 		}
 		return duplicate(tx.Insert(ctx, "identity_groups", g), "group", g.Name)

@@ -52,7 +52,7 @@ type NewUser struct {
 	Extra                                      Extra
 }
 
-// CreateUser makes a user. 400: unknown domain, or a bad name; 409: the name is taken in the domain.
+// CreateUser makes a user. 404: unknown domain; 400: a bad name; 409: the name is taken in the domain.
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (*User, error) {
 	if err := checkName("name", n.Name, 255); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (*User, error) {
 	}
 	u.PasswordExpiresAt = s.passwordEnd(u, false)
 	err = s.write(ctx, func(tx *db.Tx) error {
-		if err := checkDomain(ctx, tx, u.DomainID); err != nil {
+		if err := isDomain(ctx, tx, u.DomainID); err != nil {
 			return err
 		}
 		if err := checkDefaultProject(ctx, tx, u.DefaultProjectID); err != nil {

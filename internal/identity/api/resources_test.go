@@ -95,7 +95,7 @@ func TestBadInput(t *testing.T) {
 			{400, "users", m{"user": m{"name": "x", "enabled": "yes"}}, "enabled"},
 			{400, "users", m{"user": m{"name": "x", "password": 5}}, "password"},
 			{400, "users", m{"user": m{"name": "x", "password": strings.Repeat("x", 4097)}}, "4096"},
-			{400, "users", m{"user": m{"name": "x", "domain_id": "nope"}}, "domain"},
+			{404, "users", m{"user": m{"name": "x", "domain_id": "nope"}}, "domain"},
 			{400, "users", m{"user": m{"name": "x", "default_project_id": "default"}}, "domain ID"},
 			{400, "users", `{"user":`, "JSON"},
 			{400, "projects", m{"project": m{"name": strings.Repeat("x", 65)}}, "name"},

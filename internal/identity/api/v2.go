@@ -43,6 +43,9 @@ func (f *face) v2Token(r *httpapi.Request) (any, error) {
 		req.Scope.Project = &identity.ProjectRef{ID: in.Auth.TenantID, Name: in.Auth.TenantName, Domain: def}
 	}
 	id, t, err := f.svc.IssueToken(r.Context(), req)
+	if fault.IsNotFound(err) { // v3 tells a token that is no more from a log-in that failed; v2.0 did not
+		err = fault.Unauthorized("The request you have made requires authentication.").WithCause(err)
+	}
 	if err == nil && (t.UserDomainID != identity.DefaultDomain || t.ProjectID != "" && t.ProjectDomainID != identity.DefaultDomain) {
 		// v2.0 cannot say which domain, so it shows nothing of the others; a log-in by id is no way around that.
 		err = fault.Unauthorized("The request you have made requires authentication.")

@@ -41,8 +41,8 @@ func (f *face) v2PeopleRoutes() []httpapi.Route {
 	row := func(method, path, name string, b httpapi.Schemas, h httpapi.Handler) httpapi.Route {
 		return httpapi.Route{Method: method, Path: "/v2.0" + path, Name: "v2." + name, Rule: "admin_required", Body: b, Handler: h}
 	}
-	tenant, newTenant := body("tenant", v2TenantAttrs), body("tenant", v2TenantAttrs, "name")
-	user, newUser := body("user", v2UserAttrs), body("user", v2UserAttrs, "name")
+	tenant, newTenant := optionalBody("tenant", v2TenantAttrs), body("tenant", v2TenantAttrs, "name")
+	user, newUser := optionalBody("user", v2UserAttrs), body("user", v2UserAttrs, "name")
 	const onTenant, onUser = "/tenants/{target}/users/{actor}/roles", "/users/{actor}/roles"
 	return []httpapi.Route{
 		row("POST", "/tenants", "tenants.create", newTenant, f.v2CreateTenant),
