@@ -62,8 +62,14 @@ type face struct {
 	handler http.Handler
 }
 
-// apis compiles the route tables.
-func (c *controller) apis() ([]face, error) {
+// service is a route table and where it is served.
+type service struct {
+	svc  *httpapi.Service
+	port int
+}
+
+// services makes the route tables.
+func (c *controller) services() ([]service, error) {
 	uri := c.cfg.URL(config.PortIdentity, "/v3")
 	log := c.log
 	book, err := Policies(c.cfg)
@@ -91,12 +97,18 @@ func (c *controller) apis() ([]face, error) {
 	if err != nil {
 		return nil, err
 	}
+	return []service{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}}, nil
+}
+
+// apis compiles the route tables.
+func (c *controller) apis() ([]face, error) {
+	all, err := c.services()
+	if err != nil {
+		return nil, err
+	}
 	var out []face
 	limits := httpapi.NewLimits(requestLimit(c.cfg))
-	for _, s := range []struct {
-		svc  *httpapi.Service
-		port int
-	}{{id, config.PortIdentity}, {img, config.PortImage}, {net, config.PortNetwork}, {vol, config.PortVolume}, {cmp, config.PortCompute}, {plc, config.PortPlacement}} {
+	for _, s := range all {
 		s.svc.Limits = limits
 		h, err := s.svc.Compile()
 		if err != nil {

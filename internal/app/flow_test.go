@@ -220,6 +220,16 @@ func TestRestartInTheMiddleOfBuilds(t *testing.T) {
 	})
 }
 
+// Schemas are compiled when they are first needed: here all of them are.
+func TestAllSchemasCompile(t *testing.T) {
+	t.Parallel()
+	all, err := newCloud(t, "", t.TempDir(), 0).services()
+	require.NoError(t, err)
+	for _, s := range all {
+		require.NoError(t, s.svc.CheckSchemas(), s.svc.Name)
+	}
+}
+
 func TestLastQuotaSlotUnderRace(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, url string) {

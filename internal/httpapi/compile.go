@@ -26,7 +26,7 @@ type table struct {
 	mounts       []Mount             // longest prefix first
 }
 
-// Compile checks the tables (unknown policy rules, schemas that do not compile, rows that clash) and returns the service's handler.
+// Compile checks the tables (unknown policy rules, rows that clash; schemas are compiled when they are needed, see CheckSchemas) and returns the service's handler.
 func (s *Service) Compile() (http.Handler, error) {
 	t := &table{svc: s, root: http.NewServeMux(), routes: http.NewServeMux(), ledger: map[string][]Change{}}
 	t.mounts = slices.Clone(s.Mounts)
@@ -62,13 +62,7 @@ func (t *table) fill(mux *http.ServeMux, routes []Route) (err error) {
 		if rt.Rule != "" && !t.svc.Policy.Known(rt.Rule) {
 			return fmt.Errorf("route %s: unknown policy rule %q", rt.Name, rt.Rule)
 		}
-		r := &row{Route: rt}
-		if r.body, err = rt.Body.compile(rt.Name + "-body"); err != nil {
-			return err
-		}
-		if r.query, err = rt.Query.compile(rt.Name + "-query"); err != nil {
-			return err
-		}
+		r := &row{Route: rt, body: rt.Body.compile(rt.Name + "-body"), query: rt.Query.compile(rt.Name + "-query")}
 		p := places[rt.Path]
 		if p == nil {
 			p = &place{}

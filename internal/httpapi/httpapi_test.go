@@ -596,6 +596,6 @@ func TestCompileRefuses(t *testing.T) {
 		s := service(httpapi.NovaErrors, slog.Default())
 		s.Routes = rows
 		_, err := s.Compile()
-		require.ErrorContains(t, err, name)
+		require.ErrorContains(t, errors.Join(err, s.CheckSchemas()), name)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
@@ -26,27 +28,27 @@ type Schema struct {
 	JSON  string
 }
 
+// compiled is a Schemas that is compiled when it is first needed: a cloud has hundreds, of which most are not asked for in the first second, or ever.
 type compiled struct {
 	since           Version
-	strict, lenient *jsonschema.Schema
+	strict, lenient func() (*jsonschema.Schema, error) // nil: no schema from here on
 }
 
-func (s Schemas) compile(name string) ([]compiled, error) {
+func (s Schemas) compile(name string) []compiled {
 	var out []compiled
 	for i, v := range s {
 		c := compiled{since: v.Since}
 		if v.JSON != "" {
-			var err error
-			if c.strict, err = compileOne(fmt.Sprintf("mem://%s-%d", name, i), v.JSON, false); err != nil {
-				return nil, err
-			}
-			if c.lenient, err = compileOne(fmt.Sprintf("mem://%s-%d-lenient", name, i), v.JSON, true); err != nil {
-				return nil, err
-			}
+			c.strict = sync.OnceValues(func() (*jsonschema.Schema, error) {
+				return compileOne(fmt.Sprintf("mem://%s-%d", name, i), v.JSON, false)
+			})
+			c.lenient = sync.OnceValues(func() (*jsonschema.Schema, error) {
+				return compileOne(fmt.Sprintf("mem://%s-%d-lenient", name, i), v.JSON, true)
+			})
 		}
 		out = append(out, c)
 	}
-	return out, nil
+	return out
 }
 
 func compileOne(url, text string, lenient bool) (*jsonschema.Schema, error) {
@@ -82,17 +84,37 @@ func dropAdditional(doc any) {
 	}
 }
 
-func pick(all []compiled, v Version, lenient bool) *jsonschema.Schema {
-	var out *jsonschema.Schema
+// pick gives the schema in force, nil for none.
+func pick(all []compiled, v Version, lenient bool) (*jsonschema.Schema, error) {
+	var in func() (*jsonschema.Schema, error)
 	for _, c := range all {
 		if v.AtLeast(c.since) {
-			out = c.strict
+			in = c.strict
 			if lenient {
-				out = c.lenient
+				in = c.lenient
 			}
 		}
 	}
-	return out
+	if in == nil {
+		return nil, nil
+	}
+	return in()
+}
+
+// CheckSchemas compiles every schema of the tables: for tests, since one that is wrong shows only when it is needed.
+func (s *Service) CheckSchemas() error {
+	var errs []error
+	for _, r := range append(slices.Clone(s.Root), s.Routes...) {
+		for _, c := range append(r.Body.compile(r.Name+"-body"), r.Query.compile(r.Name+"-query")...) {
+			for _, in := range []func() (*jsonschema.Schema, error){c.strict, c.lenient} {
+				if in != nil {
+					_, err := in()
+					errs = append(errs, err)
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // parseJSON reads exactly one JSON value.

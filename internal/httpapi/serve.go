@@ -283,7 +283,9 @@ func readBody(r *Request, most int64) error {
 }
 
 func (t *table) run(r *Request, rw *row) (any, int, error) {
-	if s := pick(rw.body, r.Version, r.Mount.Lenient); s != nil {
+	if s, err := pick(rw.body, r.Version, r.Mount.Lenient); err != nil {
+		return nil, 0, err
+	} else if s != nil {
 		if r.doc == nil {
 			return nil, 0, fault.Invalid("", "Malformed request body: a JSON object is required")
 		}
@@ -291,7 +293,9 @@ func (t *table) run(r *Request, rw *row) (any, int, error) {
 			return nil, 0, err
 		}
 	}
-	if s := pick(rw.query, r.Version, r.Mount.Lenient); s != nil {
+	if s, err := pick(rw.query, r.Version, r.Mount.Lenient); err != nil {
+		return nil, 0, err
+	} else if s != nil {
 		q := map[string]any{}
 		for k, vs := range r.URL.Query() {
 			list := make([]any, len(vs))
