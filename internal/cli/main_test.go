@@ -34,7 +34,7 @@ func line(t *testing.T, args ...string) (code int, out, errs string) {
 func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"serv":                              `did you mean "server"`,
+		"serv":                              `"server"`,
 		"server lst":                        `"list"`,
 		"up --port-offset x":                "--port-offset",
 		"up --bogus":                        "unknown flag --bogus",

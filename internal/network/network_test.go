@@ -377,7 +377,9 @@ func (p *pusher) Push(ctx context.Context, host string, doc hostapi.NetworkDocum
 func (p *pusher) TellMembers(c hostapi.MemberChange) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, d := range p.docs {
+	for host, d := range p.docs {
+		d.SecurityGroups = slices.Clone(d.SecurityGroups) // a document that was handed out stays as it was
+		p.docs[host] = d
 		for i := range d.SecurityGroups {
 			g := &d.SecurityGroups[i]
 			if g.ID != c.GroupID || g.MembersAt >= c.Revision {
