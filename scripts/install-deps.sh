@@ -20,7 +20,7 @@ packages() {
 		sed 's/#.*//; s/[[:space:]]//g; /^$/d' "$top/guest/packages.txt" | if has_kernel; then grep -v '^linux-image-'; else cat; fi
 		;;
 	run) printf '%s\n' qemu-system-x86 qemu-utils nftables iproute2 busybox-static openssh-client curl procps ;;
-	test) printf '%s\n' gcc libc6-dev postgresql-15 python3-openstackclient python3-novaclient jq genisoimage ;;
+	test) printf '%s\n' gcc libc6-dev postgresql-15 python3-openstackclient python3-novaclient python3-osc-placement jq genisoimage ;;
 	*) die "no group $1: build, run, test" ;;
 	esac
 }

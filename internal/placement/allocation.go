@@ -10,6 +10,9 @@ import (
 	"nephos/internal/fault"
 )
 
+// UnknownType is the type of a consumer that nobody told one for (Placement before 1.38 did not ask). It is not of the form that types have.
+const UnknownType = "unknown"
+
 // Demand is all that a consumer shall have: amounts by provider and class. None gives everything back.
 type Demand struct {
 	Consumer
@@ -23,6 +26,36 @@ type Demand struct {
 // first, so that resources can change hands. fault.KindInvalid: unknown provider or class; fault.KindConflict: generation; fault.KindNoCapacity: it does
 // not fit.
 func SetAllocations(ctx context.Context, tx *db.Tx, demands []Demand) error {
+	return exchange(ctx, tx, demands, func() error { return nil })
+}
+
+// Shape is all the inventories that a provider shall have. Generation is what it must be at.
+type Shape struct {
+	ProviderID  string
+	Generation  int64
+	Inventories []Inventory
+}
+
+// Reshape changes inventories of several providers and allocations of several consumers together, all or none: what consumers have moves with the inventories
+// that they have it of. A class that somebody else takes of cannot go.
+func Reshape(ctx context.Context, tx *db.Tx, shapes []Shape, demands []Demand) error {
+	slices.SortFunc(shapes, func(a, b Shape) int { return strings.Compare(a.ProviderID, b.ProviderID) })
+	return exchange(ctx, tx, demands, func() error {
+		for _, s := range shapes {
+			err := ReplaceInventories(ctx, tx, s.ProviderID, s.Generation, s.Inventories)
+			if fault.IsNotFound(err) {
+				return fault.Invalid("inventories", "Resource provider %s in inventories not found.", s.ProviderID)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// exchange takes from all consumers what they have, runs between, and gives them what they shall have.
+func exchange(ctx context.Context, tx *db.Tx, demands []Demand, between func() error) error {
 	demands = slices.SortedFunc(slices.Values(demands), func(a, b Demand) int { return strings.Compare(a.ID, b.ID) })
 	for _, d := range demands {
 		if err := holdConsumer(ctx, tx, d); err != nil {
@@ -31,6 +64,9 @@ func SetAllocations(ctx context.Context, tx *db.Tx, demands []Demand) error {
 		if err := giveBack(ctx, tx, d.ID); err != nil {
 			return err
 		}
+	}
+	if err := between(); err != nil {
+		return err
 	}
 	for _, d := range demands {
 		empty := true
@@ -54,8 +90,9 @@ func SetAllocations(ctx context.Context, tx *db.Tx, demands []Demand) error {
 // holdConsumer makes or updates the consumer's row, which the transaction then holds.
 func holdConsumer(ctx context.Context, tx *db.Tx, d Demand) error {
 	const insert = `INSERT INTO consumers (id, project_id, user_id, consumer_type, generation) VALUES (?, ?, ?, ?, 1) ON CONFLICT (id) DO `
-	if d.Type == "" {
-		d.Type = "INSTANCE"
+	told := d.Type
+	if told == "" {
+		d.Type = UnknownType
 	}
 	var n int64
 	var err error
@@ -66,8 +103,8 @@ func holdConsumer(ctx context.Context, tx *db.Tx, d Demand) error {
 	case d.Expected == nil:
 		n, err = tx.Exec(ctx, insert+`NOTHING`, d.ID, d.ProjectID, d.UserID, d.Type)
 	default:
-		n, err = tx.Exec(ctx, `UPDATE consumers SET generation = generation + 1, project_id = ?, user_id = ?, consumer_type = ? WHERE id = ? AND generation = ?`,
-			d.ProjectID, d.UserID, d.Type, d.ID, *d.Expected)
+		n, err = tx.Exec(ctx, `UPDATE consumers SET generation = generation + 1, project_id = ?, user_id = ?, consumer_type = CASE WHEN ? = '' THEN consumer_type ELSE ? END WHERE id = ? AND generation = ?`,
+			d.ProjectID, d.UserID, told, told, d.ID, *d.Expected)
 	}
 	if err == nil && n == 0 {
 		return fault.Conflict("consumer generation conflict: consumer %s is not at the generation given", d.ID).WithType(CodeConcurrentUpdate)

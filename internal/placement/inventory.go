@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 
 	"nephos/internal/db"
@@ -99,10 +100,12 @@ type Detail struct {
 // detailChunk bounds the ids of one query, well below SQLite's limit of placeholders.
 const detailChunk = 1000
 
+func chunks(ids []string) iter.Seq[[]string] { return slices.Chunk(ids, detailChunk) }
+
 // Details reads inventories and traits of several providers.
 func Details(ctx context.Context, tx *db.Tx, ids []string) (map[string]Detail, error) {
 	out := make(map[string]Detail, len(ids))
-	for chunk := range slices.Chunk(ids, detailChunk) {
+	for chunk := range chunks(ids) {
 		var invs []Inventory
 		if err := tx.Select(ctx, &invs, `SELECT * FROM inventories WHERE provider_id IN (?) ORDER BY provider_id, class`, chunk); err != nil {
 			return nil, err

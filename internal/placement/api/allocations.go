@@ -71,6 +71,15 @@ func (s *server) bulkAllocations(r *httpapi.Request) (any, error) {
 	if err := r.Decode(&in); err != nil {
 		return nil, err
 	}
+	all, err := demandsOf(r, in)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.write(r, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, all) })
+}
+
+// demandsOf reads the bodies of several consumers.
+func demandsOf(r *httpapi.Request, in map[string]allocationDoc) ([]placement.Demand, error) {
 	var all []placement.Demand
 	seen := map[string]bool{}
 	for consumer, doc := range in {
@@ -84,7 +93,7 @@ func (s *server) bulkAllocations(r *httpapi.Request) (any, error) {
 		seen[d.ID] = true
 		all = append(all, d)
 	}
-	return nil, s.write(r, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, all) })
+	return all, nil
 }
 
 // showAllocations answers an unknown consumer with no allocations, not with 404.
@@ -141,7 +150,8 @@ func (s *server) deleteAllocations(r *httpapi.Request) (any, error) {
 	})
 }
 
-// usages sums what a project takes; from 1.38 on by consumer type, which may be given, be "all" (one sum) or be "unknown" (none has that here).
+// usages sums what a project takes; from 1.38 on by consumer type, which may be given, be "all" (one sum) or be "unknown" (those
+// whose type was never told: made before 1.38).
 func (s *server) usages(r *httpapi.Request) (any, error) {
 	q := r.URL.Query()
 	var rows []placement.Usage

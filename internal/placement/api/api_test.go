@@ -167,7 +167,8 @@ func TestVersionsAndWhoMay(t *testing.T) {
 		a = c.call("admin", "", "PATCH /resource_providers", nil)
 		require.Equal(c.t, 405, a.status)
 		require.Equal(c.t, "GET, POST", a.header.Get("Allow"))
-		c.bad(501, "POST /reshaper", m{})
+		require.Equal(c.t, 404, c.call("admin", "1.29", "POST /reshaper", m{"inventories": m{}, "allocations": m{}}).status)
+		c.ok(204, "POST /reshaper", m{"inventories": m{}, "allocations": m{}})
 	})
 }
 
@@ -359,21 +360,26 @@ func TestCandidates(t *testing.T) {
 			require.Len(c.t, a["provider_summaries"], len(got), query)
 		}
 		for query, part := range map[string]string{
-			"":                                   "At least one request group",
-			"resources=":                         "At least one",
-			"resources=VCPU":                     "CLASS:amount",
-			"resources=VCPU:0":                   "amount",
-			"resources=NONSENSE:1":               "No such resource class NONSENSE",
-			"resources1=VCPU:1":                  "granular",
-			"resources_NUMA0=VCPU:1":             "granular",
-			"resources=VCPU:1&required=NONSENSE": "No such trait",
-			"resources=VCPU:1&required=":         "traits",
-			"resources=VCPU:1&required=STORAGE_DISK_SSD,!STORAGE_DISK_SSD": "both",
-			"resources=VCPU:1&member_of=x":                                 "uuid",
-			"resources=VCPU:1&limit=0":                                     "limit",
-			"resources=VCPU:1&same_subtree=_A":                             "same_subtree",
-			"resources=VCPU:1&nonsense=1":                                  "nonsense",
-			"resources=VCPU:1&limit=1&limit=2":                             "once",
+			"":                     "At least one request group",
+			"resources=":           "CLASS:amount",
+			"resources=VCPU":       "CLASS:amount",
+			"resources=VCPU:0":     "amount",
+			"resources=NONSENSE:1": "No such resource class NONSENSE",
+			"resources1=VCPU:1&required2=HW_CPU_X86_AVX2":                      "orphaned",
+			"resources1=VCPU:1&resources2=VCPU:1":                              "group_policy",
+			"resources.A=VCPU:1":                                               "not known",
+			"resources=VCPU:1&root_required=in:HW_CPU_X86_AVX,HW_CPU_X86_AVX2": "trait",
+			"resources=VCPU:1&same_subtree=":                                   "Empty",
+			"resources=VCPU:1&group_policy=x":                                  "isolate",
+			"required=HW_CPU_X86_AVX2":                                         "orphaned",
+			"resources=VCPU:1&required=NONSENSE":                               "No such trait",
+			"resources=VCPU:1&required=":                                       "traits",
+			"resources=VCPU:1&required=STORAGE_DISK_SSD,!STORAGE_DISK_SSD":     "both",
+			"resources=VCPU:1&member_of=x":                                     "uuid",
+			"resources=VCPU:1&limit=0":                                         "limit",
+			"resources=VCPU:1&same_subtree=_A":                                 "Real suffixes",
+			"resources=VCPU:1&nonsense=1":                                      "nonsense",
+			"resources=VCPU:1&limit=1&limit=2":                                 "once",
 		} {
 			_, detail := c.bad(400, "GET /allocation_candidates?"+query, nil)
 			require.Contains(c.t, detail, part, query)

@@ -1,8 +1,6 @@
 // Package api serves the Placement API, microversions 1.0 to 1.39 (docs.openstack.org/api-ref/placement), over package placement.
 //
-// Left out, with an error that says so: granular request groups, root_required and same_subtree in allocation_candidates (400), and the reshaper
-// (501). A candidate is always one provider that has all that was asked for; resources are not gathered from several providers of a tree, nor
-// from sharing providers.
+// One thing is ours: a query of allocation_candidates whose combinations are too many to go through is refused with 400 unless limit is met before.
 //
 // What must never be here: SQL.
 package api

@@ -123,7 +123,7 @@ func (s *server) routes() []httpapi.Route {
 			Target: func(r *httpapi.Request) policy.Target {
 				return policy.Target{"project_id": r.URL.Query().Get("project_id")}
 			}},
-		{Method: post, Path: "/reshaper", Name: "reshaper", Min: v(30), Rule: "placement:reshaper:reshape", Handler: reshaper},
+		{Method: post, Path: "/reshaper", Name: "reshaper", Min: v(30), Rule: "placement:reshaper:reshape", Body: reshaperBody, Status: http.StatusNoContent, Handler: s.reshape},
 	}
 	for i := range rows {
 		if rows[i].Rule == "" {
@@ -132,8 +132,4 @@ func (s *server) routes() []httpapi.Route {
 		rows[i].Handler = uncached(rows[i].Handler)
 	}
 	return rows
-}
-
-func reshaper(*httpapi.Request) (any, error) {
-	return nil, fault.NotImplemented("The reshaper is not served here: change inventories and allocations one provider at a time.")
 }

@@ -61,6 +61,7 @@ var (
 
 	allocationsBody = allocationSchemas(false)
 	bulkBody        = allocationSchemas(true)
+	reshaperBody    = reshaperSchemas()
 )
 
 const uuidSet = `{"type": "array", "uniqueItems": true, "items": ` + uuidText + `}`
@@ -97,6 +98,20 @@ func allocationSchemas(bulk bool) httpapi.Schemas {
 	}
 	all[0].Since = httpapi.V(1, 13)
 	return all
+}
+
+// reshaperSchemas are inventories by provider, and allocations as in POST /allocations, where here there may be none.
+func reshaperSchemas() httpapi.Schemas {
+	var out httpapi.Schemas
+	for _, bulk := range allocationSchemas(true) {
+		minor := max(30, bulk.Since.Minor)
+		if len(out) > 0 && out[len(out)-1].Since.Minor == minor {
+			out = out[:0]
+		}
+		allocations := strings.Replace(bulk.JSON, `"minProperties": 1`, `"minProperties": 0`, 1)
+		out = append(out, since(minor, object(`"inventories": `+keyed(inventoriesBody[0].JSON, 0)+`, "allocations": `+allocations, "inventories allocations")))
+	}
+	return out
 }
 
 // params are the names that a query may have from a microversion on, each once.
