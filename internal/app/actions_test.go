@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"nephos/internal/compute"
+	"nephos/internal/config"
 	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/host/blockdev"
@@ -27,10 +28,10 @@ import (
 const agentImage = "10000000-0000-4000-8000-000000000002"
 
 // actionCloud is a cloud with one ACTIVE server of an image that names a guest agent.
-func actionCloud(t *testing.T, url string) (x *cloud, by compute.By, id string) {
+func actionCloud(t *testing.T, url string, set ...func(*config.Config)) (x *cloud, by compute.By, id string) {
 	t.Helper()
 	ctx := context.Background()
-	x = newCloud(t, url, t.TempDir(), 3)
+	x = newCloud(t, url, t.TempDir(), 3, set...)
 	x.unlimited(t)
 	_, err := x.images.Ensure(ctx, image.CreateParams{ID: agentImage, Name: "with agent", Owner: x.creds.ProjectID, Visibility: image.Public, DiskFormat: "raw", ContainerFormat: "bare",
 		Properties: map[string]string{"hw_qemu_guest_agent": "yes", "os_distro": "test"}}, openBytes("bytes"))
@@ -200,7 +201,7 @@ func TestShelving(t *testing.T) {
 func TestDeleteForLater(t *testing.T) {
 	t.Parallel()
 	eachDB(t, func(t *testing.T, url string) {
-		x, by, id := actionCloud(t, url)
+		x, by, id := actionCloud(t, url, func(c *config.Config) { c.Compute.ReclaimSeconds = 3600 })
 		ctx := context.Background()
 		used := func() (n int64) {
 			require.NoError(t, x.db.Read(ctx, func(tx *db.Tx) error {
@@ -210,7 +211,6 @@ func TestDeleteForLater(t *testing.T) {
 			}))
 			return n
 		}
-		x.compute.ReclaimAfter = time.Hour
 		require.NoError(t, x.compute.Delete(ctx, by, id))
 		x.is(t, id, compute.SoftDeleted)
 		require.Zero(t, used())
@@ -229,7 +229,10 @@ func TestDeleteForLater(t *testing.T) {
 		x.clean(t)
 		require.NoError(t, x.compute.Delete(ctx, by, id))
 		x.is(t, id, compute.SoftDeleted)
-		x.compute.ReclaimAfter = time.Nanosecond
+		require.NoError(t, x.db.Write(ctx, func(tx *db.Tx) error { // two hours pass
+			_, err := tx.Exec(ctx, `UPDATE servers SET soft_deleted_at = ? WHERE id = ?`, db.At(time.Now().Add(-2*time.Hour)), id)
+			return err
+		}))
 		require.NoError(t, x.compute.Reclaim(ctx))
 		require.Empty(t, x.settled(t, id))
 		require.Zero(t, used())

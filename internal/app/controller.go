@@ -88,7 +88,7 @@ func (c *controller) build(external netip.Prefix) error {
 		private = netip.MustParsePrefix(c.cfg.Network.Private) // Check has parsed it
 	}
 	c.networks = network.New(network.Deps{DB: c.db, Quotas: c.quotas, Log: c.log.With("room", "network"), Clock: clock,
-		Config: network.Config{External: external, Private: private, DNS: c.cfg.Network.DNS, TunnelPeers: c.tunnelPeers}})
+		Config: network.Config{External: external, Private: private, DNS: c.cfg.Network.DNS, TunnelEnds: c.tunnelEnds}})
 	q := c.cfg.Compute
 	c.registry = compute.NewHosts(compute.HostsDeps{DB: c.db, Clock: clock, Log: c.log.With("room", "compute"), Scheduler: c.cfg.SchedulerConfig(),
 		Ratios:     compute.Ratios{VCPU: q.CPURatio, RAM: q.RAMRatio, Disk: q.DiskRatio, ReservedRAMMiB: q.ReservedRAMMiB, ReservedDiskGiB: q.ReservedDiskGiB},

@@ -35,12 +35,15 @@ type cloud struct {
 	stop  func()
 }
 
-func newCloud(t testing.TB, dbURL, stateDir string, hosts int) *cloud {
+func newCloud(t testing.TB, dbURL, stateDir string, hosts int, set ...func(*config.Config)) *cloud {
 	t.Helper()
 	ctx := context.Background()
 	cfg := config.Default()
 	cfg.StateDir, cfg.Driver, cfg.FakeHosts, cfg.Database = stateDir, "fake", hosts, dbURL
 	cfg.Identity.BcryptCost = 4
+	for _, s := range set {
+		s(&cfg)
+	}
 	log := slog.New(slog.DiscardHandler)
 	l := newLifecycle(log)
 	b, err := bus.Open(bus.Config{Name: "test", Log: log})

@@ -4,18 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"nephos/internal/config"
 	"nephos/internal/host/peer"
 	"nephos/internal/hostapi"
-	"nephos/internal/network"
 )
 
 // listenPeers opens the door by which other hosts fetch disks and send guests, for all hosts of this process.
@@ -56,44 +55,30 @@ func tunnelIP(cfg *config.Config) string {
 	return a.String()
 }
 
-// tunnels remembers which hosts have tunnel ends, to notice a change.
+// tunnels remembers what every host was told of the others' tunnel ends.
 type tunnels struct {
-	mu   sync.Mutex // guards last
-	last string
+	mu   sync.Mutex        // guards what follows
+	seen int64             // changes
+	told map[string]string // by host
 }
 
-// tunnelPeers are the tunnel ends of all hosts, as they told at registration.
-func (c *controller) tunnelPeers() []network.Peer {
-	var out []network.Peer
-	for _, r := range c.registry.Rows() {
-		if ip := r.Info.V.TunnelIP; ip != "" {
-			out = append(out, network.Peer{Host: r.Name, Address: ip})
-		}
-	}
-	return out
+// tunnelEnds are the tunnel ends that hosts are told.
+func (c *controller) tunnelEnds() map[string]string {
+	ends, _ := c.registry.TunnelEnds()
+	return ends
 }
 
-// checkTunnels has every host told when the set of tunnel ends is another one.
+// checkTunnels has every host told when the set of tunnel ends is another one. A host that is alone has nobody to tell of. Every heartbeat asks, so nothing here may grow with
+// the hosts while nothing changes.
 func (c *controller) checkTunnels() {
-	peers := c.tunnelPeers()
-	if len(peers) < 2 {
-		return
-	}
-	var b strings.Builder
-	for _, p := range peers {
-		b.WriteString(p.Host + "=" + p.Address + "\n")
-	}
+	ends, changes := c.registry.TunnelEnds()
 	c.tunnels.mu.Lock()
-	changed := c.tunnels.last != b.String()
-	c.tunnels.last = b.String()
+	told := c.tunnels.told
+	changed := c.tunnels.seen != changes
+	c.tunnels.seen, c.tunnels.told = changes, ends
 	c.tunnels.mu.Unlock()
-	if changed {
-		names := make([]string, len(peers))
-		for i, p := range peers {
-			names[i] = p.Host
-		}
-		slices.Sort(names)
-		c.networks.Refresh(names)
+	if changed && max(len(ends), len(told)) > 1 {
+		c.networks.Refresh(slices.Sorted(maps.Keys(ends)))
 	}
 }
 

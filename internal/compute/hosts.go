@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -69,6 +70,8 @@ type Hosts struct {
 	mu    sync.Mutex // guards what follows; never held across I/O
 	table *scheduler.Table
 	rows  map[string]HostRow
+	ends  map[string]string // tunnel ends by host; never changed, only replaced: readers keep it
+	moved int64             // how often ends was replaced
 	seen  map[string]time.Time
 	start time.Time
 	tasks map[string]hostapi.Progress // by server id: what a host says it is doing
@@ -123,14 +126,39 @@ func (h *Hosts) Load(ctx context.Context) error {
 	h.rows = map[string]HostRow{}
 	for _, r := range rows {
 		h.rows[r.Name] = r
+		h.noteEnd(r.Name, r.Info.V.TunnelIP)
 		h.put(r, byProvider[r.ID], byHost[r.Name], aggs[r.Name], traits[r.ID])
 	}
 	for _, old := range h.table.Snapshot().Hosts() {
 		if _, ok := h.rows[old.Name]; !ok {
 			h.table.Remove(old.Name)
+			h.noteEnd(old.Name, "")
 		}
 	}
 	return nil
+}
+
+// noteEnd keeps a host's tunnel end; "" when it has none.
+func (h *Hosts) noteEnd(host, address string) {
+	if h.ends[host] == address {
+		return
+	}
+	h.moved++
+	h.ends = maps.Clone(h.ends)
+	if h.ends == nil {
+		h.ends = map[string]string{}
+	}
+	if h.ends[host] = address; address == "" {
+		delete(h.ends, host)
+	}
+}
+
+// TunnelEnds are the addresses at which hosts reach each other's networks, by host, as they told at registration, and how often they have changed. The map is the
+// caller's to read, not to write.
+func (h *Hosts) TunnelEnds() (ends map[string]string, changes int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ends, h.moved
 }
 
 type hostCount struct {
@@ -225,6 +253,7 @@ func (h *Hosts) Refresh(ctx context.Context, name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rows[name] = row
+	h.noteEnd(name, row.Info.V.TunnelIP)
 	h.put(row, invs, count, aggs[name], traits)
 	return nil
 }
@@ -441,6 +470,7 @@ func (h *Hosts) Remove(ctx context.Context, name string) error {
 		defer h.mu.Unlock()
 		delete(h.rows, name)
 		delete(h.seen, name)
+		h.noteEnd(name, "")
 		h.table.Remove(name)
 	}
 	return err

@@ -24,6 +24,7 @@ type Request struct {
 	Route   *Route
 
 	svc  *Service
+	t    *table
 	body []byte
 	doc  any
 	held holding
@@ -45,6 +46,12 @@ func (r *Request) Decode(v any) error {
 
 // Document is the parsed body (nil if none): maps, slices, strings, json.Number, bool.
 func (r *Request) Document() any { return r.doc }
+
+// Render gives a view as the bytes that this client would get, for handlers that keep them: those are answered as they are.
+func (r *Request) Render(view any) (json.RawMessage, error) {
+	r.t.downgrade(r, r.Route.Resource, view)
+	return marshal(view)
+}
 
 // RawBody is the body's bytes.
 func (r *Request) RawBody() []byte { return r.body }

@@ -26,7 +26,7 @@ const RequestTimeout = 60 * time.Second
 // ServeHTTP runs the order of steps that the package comment lists.
 func (t *table) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	start := time.Now()
-	r := &Request{Request: hr, W: w, ID: "req-" + uuid.NewString(), svc: t.svc}
+	r := &Request{Request: hr, W: w, ID: "req-" + uuid.NewString(), svc: t.svc, t: t}
 	rec := &recorder{ResponseWriter: w}
 	r.W = rec
 	r.held.l = t.svc.Limits

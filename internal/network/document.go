@@ -127,19 +127,18 @@ func (s *Service) document(ctx context.Context, tx *db.Tx, host string, h *shari
 }
 
 func (s *Service) tunnel(host string) *hostapi.TunnelSpec {
-	if s.cfg.TunnelPeers == nil {
+	if s.cfg.TunnelEnds == nil {
 		return nil
 	}
-	t := &hostapi.TunnelSpec{Peers: []string{}}
-	for _, p := range s.cfg.TunnelPeers() {
-		if p.Host == host {
-			t.LocalIP = p.Address
-		} else if p.Address != "" {
-			t.Peers = append(t.Peers, p.Address)
+	ends := s.cfg.TunnelEnds()
+	t := &hostapi.TunnelSpec{Peers: []string{}, LocalIP: ends[host]}
+	if t.LocalIP == "" || len(ends) == 1 {
+		return nil
+	}
+	for other, address := range ends {
+		if other != host {
+			t.Peers = append(t.Peers, address)
 		}
-	}
-	if t.LocalIP == "" || len(t.Peers) == 0 {
-		return nil
 	}
 	slices.Sort(t.Peers)
 	return t

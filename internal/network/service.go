@@ -41,20 +41,17 @@ type Quotas interface {
 
 // Config is what an operator may choose.
 type Config struct {
-	TenantMTU   int           // of project networks, bytes; 0: 1450
-	ExternalMTU int           // of external networks, bytes; 0: 1500
-	External    netip.Prefix  // of the first public network; zero: 172.24.4.0/24, its gateway is the first host
-	Private     netip.Prefix  // of the first shared network; zero: 10.0.0.0/24
-	DNS         []string      // name servers of subnets that name none and of the first private subnet; empty: none
-	TunnelPeers func() []Peer // the hosts' tunnel ends; nil: single host, no tunnels
-	AckWait     time.Duration // how long a call that changes running guests' network waits for hosts; 0: 2 s
-	LazyDelay   time.Duration // coalescing of remote group member changes; 0: 1 s
-	Zone        string        // the availability zone shown for networks and routers; empty: nova
-	HostTimeout time.Duration // without a heartbeat for so long a host is gone for routers; 0: 15 s
+	TenantMTU   int                      // of project networks, bytes; 0: 1450
+	ExternalMTU int                      // of external networks, bytes; 0: 1500
+	External    netip.Prefix             // of the first public network; zero: 172.24.4.0/24, its gateway is the first host
+	Private     netip.Prefix             // of the first shared network; zero: 10.0.0.0/24
+	DNS         []string                 // name servers of subnets that name none and of the first private subnet; empty: none
+	TunnelEnds  func() map[string]string // the hosts' tunnel addresses by host, only read; nil: single host, no tunnels
+	AckWait     time.Duration            // how long a call that changes running guests' network waits for hosts; 0: 2 s
+	LazyDelay   time.Duration            // coalescing of remote group member changes; 0: 1 s
+	Zone        string                   // the availability zone shown for networks and routers; empty: nova
+	HostTimeout time.Duration            // without a heartbeat for so long a host is gone for routers; 0: 15 s
 }
-
-// Peer is one host's tunnel end.
-type Peer struct{ Host, Address string }
 
 // Deps are the parts a Service is made of.
 type Deps struct {

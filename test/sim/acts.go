@@ -14,9 +14,16 @@ import (
 // clientPatience is how long a client waits for its answer.
 const clientPatience = 60 * time.Second
 
+// alone waits until nobody else has his hand on the machines; what it gives lets go of them.
+func (w *world) alone() (done func()) {
+	w.hand <- struct{}{}
+	return func() { <-w.hand }
+}
+
 // do begins an act. What a client asks for goes on beside the history.
 func (w *world) do(a act) {
 	w.say("act %s", a)
+	defer w.alone()()
 	switch a.Kind {
 	case "cut-host", "cut-to-host", "cut-from-host", "agent-dies", "host-dies", "remember", "old-state", "slow-host", "failing-host", "guest-dies":
 		w.hostFault(a, w.hosts[a.A%len(w.hosts)])
@@ -53,6 +60,7 @@ func (w *world) later(a act, fn func()) {
 			time.Sleep(min(left, time.Second))
 		}
 		w.say("over %s", a)
+		defer w.alone()()
 		fn()
 	})
 }

@@ -48,6 +48,7 @@ const wrongFor = 60 * time.Second
 
 // check holds all that must hold at every quiet moment.
 func (w *world) check() error {
+	defer w.alone()()
 	w.mu.Lock()
 	broken := w.broken
 	w.mu.Unlock()

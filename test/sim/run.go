@@ -75,6 +75,7 @@ type world struct {
 	hosts []*host
 	creds *policy.Credentials
 
+	hand    chan struct{} // held by who changes or looks at machines (hosts, ctl). A channel, not a mutex: fake time goes on while somebody waits for it
 	clients sync.WaitGroup
 	heals   sync.WaitGroup
 
@@ -122,7 +123,7 @@ func playThen(t *testing.T, tpl *template, p plan, verbose io.Writer, then func(
 	uuid.SetRand(&seededReader{r: rand.NewChaCha8(key)})
 	defer uuid.SetRand(nil)
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, plan: p, tpl: tpl, dir: dir, labels: map[string]string{}, start: time.Now(), ctx: context.Background(),
+		w := &world{t: t, plan: p, tpl: tpl, hand: make(chan struct{}, 1), dir: dir, labels: map[string]string{}, start: time.Now(), ctx: context.Background(),
 			log: slog.New(slog.DiscardHandler), creds: &policy.Credentials{UserID: "u1", ProjectID: tpl.project, Roles: []string{"member", "reader"}}}
 		if verbose != nil {
 			w.log = slog.New(slog.NewTextHandler(verbose, &slog.HandlerOptions{Level: slog.LevelInfo}))

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+
 	"nephos/internal/compute"
 	"nephos/internal/db"
 	"nephos/internal/httpapi"
@@ -78,7 +80,7 @@ func (f *face) full(r *httpapi.Request, s *compute.Server) (any, error) {
 }
 
 func (f *face) showServer(r *httpapi.Request) (any, error) {
-	s, x, err := f.seen.get(r.Context(), f.svc.DB, r.Param("id"), func(tx *db.Tx) (*compute.Server, related, error) {
+	s, err := f.seen.get(r.Context(), f.svc.DB, r.Param("id"), func(tx *db.Tx) (*compute.Server, related, error) {
 		s, err := compute.GetServer(r.Context(), tx, r.Param("id"))
 		if err != nil {
 			return nil, related{}, err
@@ -87,12 +89,24 @@ func (f *face) showServer(r *httpapi.Request) (any, error) {
 		return s, x, err
 	})
 	if err == nil {
-		err = compute.MaySee(r.Creds, s)
+		err = compute.MaySee(r.Creds, s.server)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return obj{"server": f.serverView(r, s, x, f.sight(r))}, nil
+	see := f.sight(r)
+	how := form{version: r.Version, link: r.Link(), sight: see, task: f.task(s.server)}
+	if see.hostStatus {
+		how.host = f.hostStatus(s.server)
+	}
+	return f.seen.render(s, how, func() (json.RawMessage, error) {
+		view := f.serverView(r, s.server, s.around, see)
+		view["OS-EXT-STS:task_state"] = orNil(how.task) // as it was when the form was made up: a host may have told more since
+		if see.hostStatus {
+			view["host_status"] = how.host
+		}
+		return r.Render(obj{"server": view})
+	})
 }
 
 func (f *face) updateServer(r *httpapi.Request) (any, error) {

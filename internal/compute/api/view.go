@@ -72,17 +72,12 @@ func (f *face) related(ctx context.Context, tx *db.Tx, servers []*compute.Server
 // sight is what the caller may see beyond the plain view; asked once per request.
 type sight struct {
 	attributes, hostStatus, specs bool
-	up                            map[string]bool
 }
 
 func (f *face) sight(r *httpapi.Request) sight {
 	own := r.OwnTarget()
-	s := sight{attributes: r.Allowed("os_compute_api:os-extended-server-attributes", own), hostStatus: r.Allowed("os_compute_api:servers:show:host_status", own),
+	return sight{attributes: r.Allowed("os_compute_api:os-extended-server-attributes", own), hostStatus: r.Version.AtLeast(v(16)) && r.Allowed("os_compute_api:servers:show:host_status", own),
 		specs: r.Allowed("os_compute_api:os-flavor-extra-specs:index", own)}
-	if s.hostStatus && r.Version.AtLeast(v(16)) {
-		s.up = f.life()
-	}
-	return s
 }
 
 // serverView is the newest full form (2.96).
@@ -95,7 +90,7 @@ func (f *face) serverView(r *httpapi.Request, s *compute.Server, x related, see 
 	out := obj{"id": s.ID, "name": s.Name, "status": s.Status(), "tenant_id": s.ProjectID, "user_id": s.UserID, "metadata": orNothing(s.Metadata.V), "hostId": hostID(s.ProjectID, s.Host),
 		"image": "", "flavor": flavor, "created": zulu(s.Created), "updated": zulu(s.Updated), "addresses": addresses(x.addresses[s.ID]), "accessIPv4": s.AccessIPv4,
 		"accessIPv6": s.AccessIPv6, "links": r.Links("servers", s.ID), "OS-DCF:diskConfig": s.DiskConfig, "OS-EXT-AZ:availability_zone": s.Zone, "config_drive": "",
-		"key_name": orNil(s.KeyName), "OS-SRV-USG:launched_at": micros(s.Launched), "OS-SRV-USG:terminated_at": micros(s.Terminated), "OS-EXT-STS:task_state": f.task(s),
+		"key_name": orNil(s.KeyName), "OS-SRV-USG:launched_at": micros(s.Launched), "OS-SRV-USG:terminated_at": micros(s.Terminated), "OS-EXT-STS:task_state": orNil(f.task(s)),
 		"OS-EXT-STS:vm_state": s.VMState, "OS-EXT-STS:power_state": s.Power(), "os-extended-volumes:volumes_attached": volumes(x.volumes[s.ID]), "locked": s.Locked,
 		"locked_reason": orNil(s.LockedReason), "description": s.Description, "tags": orNone(s.Tags.V), "trusted_image_certificates": nil,
 		"OS-EXT-SRV-ATTR:hostname": s.Hostname, "pinned_availability_zone": orNil(s.PinnedZone), "server_groups": []string{}}
@@ -129,8 +124,8 @@ func (f *face) serverView(r *httpapi.Request, s *compute.Server, x related, see 
 	if see.attributes {
 		attributes(out, s)
 	}
-	if see.up != nil {
-		out["host_status"] = hostStatus(s, see.up)
+	if see.hostStatus {
+		out["host_status"] = f.hostStatus(s)
 	}
 	return out
 }
@@ -151,21 +146,21 @@ func attributes(out obj, s *compute.Server) {
 	out["OS-EXT-SRV-ATTR:root_device_name"], out["OS-EXT-SRV-ATTR:user_data"] = s.RootDevice, orNil(s.UserData)
 }
 
-func hostStatus(s *compute.Server, up map[string]bool) string {
+func (f *face) hostStatus(s *compute.Server) string {
 	switch {
 	case s.Host == "":
 		return ""
-	case up[s.Host]:
+	case f.svc.Hosts.Up(s.Host):
 		return "UP"
 	}
 	return "DOWN"
 }
 
 // task is the task state as Nova would show it: what is busy with a device shows none, what is being built shows what its host tells.
-func (f *face) task(s *compute.Server) any {
+func (f *face) task(s *compute.Server) string {
 	switch s.TaskState {
 	case compute.None, compute.Busy:
-		return nil
+		return ""
 	case compute.Scheduling:
 		if s.Host != "" {
 			if t := f.svc.Hosts.Task(s.ID, s.Epoch); t != compute.None {
