@@ -88,7 +88,7 @@ func (c *controller) services() ([]service, error) {
 	net := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("network"), Log: log, Quotas: c.quotas, DB: c.db})
 	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("volume"), Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
 	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("compute"), Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas,
-		ImageURL: c.cfg.URL(config.PortImage, ""),
+		Volumes: c.volumes, ImageURL: c.cfg.URL(config.PortImage, ""),
 		Fsck:     func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
 	if err != nil {
 		return nil, err
