@@ -66,6 +66,14 @@ func (h hosts) Console(ctx context.Context, host string, r hostapi.ConsoleReques
 	return reply.Log, nil
 }
 
+// Look asks a host about a guest.
+func (h hosts) Look(ctx context.Context, host string, r hostapi.LookRequest) (hostapi.LookReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var reply hostapi.LookReply
+	return reply, h.bus.Request(ctx, hostapi.SubjectLook(host), r, &reply)
+}
+
 // Push implements network.Pusher.
 func (h hosts) Push(ctx context.Context, host string, doc hostapi.NetworkDocument) (int64, error) {
 	var ack hostapi.NetworkAck

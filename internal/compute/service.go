@@ -101,6 +101,7 @@ type Placed struct {
 type HostClient interface {
 	Do(ctx context.Context, host string, cmd hostapi.Command) (hostapi.Result, error)
 	Console(ctx context.Context, host string, r hostapi.ConsoleRequest) ([]byte, error)
+	Look(ctx context.Context, host string, r hostapi.LookRequest) (hostapi.LookReply, error)
 }
 
 // Quotas is what compute needs of the quota room.

@@ -45,6 +45,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		hostapi.SubjectCommand(name):   a.onCommand,
 		hostapi.SubjectNetwork(name):   a.onNetwork,
 		hostapi.SubjectConsole(name):   a.onConsole,
+		hostapi.SubjectLook(name):      a.onLook,
 		hostapi.SubjectInventory(name): a.onInventory,
 	}
 	if a.cfg.Simulated == nil {

@@ -70,6 +70,9 @@ type Driver interface {
 	// NMI raises a non-maskable interrupt on every processor of a running or paused guest. What the guest does with it is its own affair.
 	NMI(ctx context.Context, id string) error
 
+	// Diagnose reads the numbers of a running or paused guest. Interface counters are not the driver's. fault.KindConflict when it does not run.
+	Diagnose(ctx context.Context, id string) (hostapi.Diagnostics, error)
+
 	// AgentAnswers is nil when the guest's agent (Guest.Machine.GuestAgent) answers within a few seconds; fault.KindConflict when the guest was started without
 	// a channel to one, or none answers.
 	AgentAnswers(ctx context.Context, id string) error

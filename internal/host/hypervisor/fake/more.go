@@ -43,6 +43,21 @@ func (d *Driver) NMI(ctx context.Context, id string) error {
 	})
 }
 
+// Diagnose implements hypervisor.Driver: a fake guest has its disks, and has done nothing with them.
+func (d *Driver) Diagnose(_ context.Context, id string) (out hostapi.Diagnostics, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.guests[id]
+	if err := live(id, r); err != nil {
+		return out, err
+	}
+	out.Power = r.Power
+	for _, disk := range r.Disks {
+		out.Disks = append(out.Disks, hostapi.DiskCount{ID: disk})
+	}
+	return out, nil
+}
+
 // AgentAnswers implements hypervisor.Driver: every fake guest that was given a channel has an agent.
 func (d *Driver) AgentAnswers(ctx context.Context, id string) error {
 	return d.agent(ctx, id, func(*record) {})

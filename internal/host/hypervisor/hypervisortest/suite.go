@@ -159,6 +159,8 @@ func unknownGuest(t *testing.T, w World) {
 	kind(t, d.DetachDisk(ctx(t), id, "x"), fault.KindNotFound)
 	kind(t, d.SwapDisk(ctx(t), id, "x", w.Disk(t, "y")), fault.KindNotFound)
 	kind(t, d.NMI(ctx(t), id), fault.KindNotFound)
+	_, err := d.Diagnose(ctx(t), id)
+	kind(t, err, fault.KindNotFound)
 	kind(t, d.AgentAnswers(ctx(t), id), fault.KindNotFound)
 	kind(t, d.SetPassword(ctx(t), id, "root", "x"), fault.KindNotFound)
 	_, err = d.ConsoleLog(ctx(t), id, 0)
@@ -389,6 +391,11 @@ func interruptAndAgent(t *testing.T, w World) {
 	d, g := w.Driver(), started(t, w, w.Bare(t))
 	ok(t, d.NMI(ctx(t), g.ID))
 	is(t, w, g.ID, hostapi.PowerRunning)
+	seen, err := d.Diagnose(ctx(t), g.ID)
+	ok(t, err)
+	if seen.Power != hostapi.PowerRunning || len(seen.Disks) != len(g.Disks) {
+		t.Fatalf("diagnostics of a guest with %d disks: %+v", len(g.Disks), seen)
+	}
 	kind(t, d.AgentAnswers(ctx(t), g.ID), fault.KindConflict)
 	kind(t, d.SetPassword(ctx(t), g.ID, "root", "secret"), fault.KindConflict)
 	ok(t, d.Destroy(ctx(t), g.ID))
