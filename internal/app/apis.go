@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	computeapi "nephos/internal/compute/api"
@@ -88,8 +89,8 @@ func (c *controller) services() ([]service, error) {
 	net := networkapi.New(c.networks, networkapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("network"), Log: log, Quotas: c.quotas, DB: c.db})
 	vol := volumeapi.New(c.volumes, volumeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("volume"), Log: log, Quotas: c.quotas, DB: c.db, Node: "controller"})
 	cmp, err := computeapi.New(c.compute, computeapi.Deps{Auth: c.identity, AuthURI: uri, Policy: book.enforcer("compute"), Log: log, Networks: c.networks, Images: c.images, Quotas: c.quotas,
-		Volumes: c.volumes, ImageURL: c.cfg.URL(config.PortImage, ""),
-		Fsck:     func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
+		Volumes: c.volumes, ImageURL: c.cfg.URL(config.PortImage, ""), ConsoleURL: c.cfg.URL(config.PortConsole, ""), SerialURL: "ws" + strings.TrimPrefix(c.cfg.URL(config.PortSerial, ""), "http"),
+		Fsck: func(ctx context.Context) (any, error) { return c.Fsck(ctx) }})
 	if err != nil {
 		return nil, err
 	}

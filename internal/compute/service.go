@@ -78,6 +78,8 @@ type Conductor interface {
 	BeginAttachInterface(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, nic hostapi.NICSpec) (workflowID string, err error)
 	BeginDetachInterface(ctx context.Context, tx *db.Tx, s *Server, by workflow.Subject, portID string) error
 	Mover
+	// BeginCache has a host fetch images into its cache.
+	BeginCache(ctx context.Context, tx *db.Tx, by workflow.Subject, host string, images []hostapi.ImageSpec) error
 	// Cancel ends what is under way on the server.
 	Cancel(ctx context.Context, tx *db.Tx, serverID string) error
 }

@@ -226,6 +226,8 @@ const (
 	PortVolume    = 8776
 	PortPlacement = 8778
 	PortBus       = 4222
+	PortConsole   = 6080 // the page of graphical consoles (noVNC's)
+	PortSerial    = 6083 // serial consoles
 )
 
 // Addr is where a service listens.

@@ -28,6 +28,7 @@ const (
 	OpVolumeExtend   Op = "volume-extend"
 	OpSnapshotCreate Op = "snapshot-create"
 	OpSnapshotDelete Op = "snapshot-delete"
+	OpImageCache     Op = "image-cache"    // Task.Image: is in the host's cache, whole; the subject is the image
 	OpVolumeReimage  Op = "volume-reimage" // Image: new bytes in place of the old; no guest holds it
 )
 

@@ -21,13 +21,13 @@ type LookReply struct {
 
 // Diagnostics are a running guest's numbers, counted since its process started.
 type Diagnostics struct {
-	Power     PowerState       `json:"power"`
-	Uptime    int64            `json:"uptime"` // seconds
-	CPUs      []CPUCount       `json:"cpus"`
-	Disks     []DiskCount      `json:"disks"`
-	Memory    int64            `json:"memory"`   // bytes of the guest's memory
-	Resident  int64            `json:"resident"` // bytes that its process holds
-	Interface []InterfaceCount `json:"interfaces"`
+	Power      PowerState       `json:"power"`
+	Uptime     int64            `json:"uptime"` // seconds
+	CPUs       []CPUCount       `json:"cpus"`
+	Disks      []DiskCount      `json:"disks"`
+	Memory     int64            `json:"memory"`   // bytes of the guest's memory
+	Resident   int64            `json:"resident"` // bytes that its process holds
+	Interfaces []InterfaceCount `json:"interfaces"`
 }
 
 // CPUCount is one virtual processor.
@@ -46,7 +46,16 @@ type DiskCount struct {
 	Errors        int64  `json:"errors"`
 }
 
-// InterfaceCount is one network interface; what passes it is counted by the data plane, not by the hypervisor.
+// InterfaceCount is one network interface as its guest sees it: received is what came to the guest. It is counted by the data plane, not by the hypervisor.
 type InterfaceCount struct {
-	MAC string `json:"mac"`
+	PortID    string `json:"port_id"`
+	MAC       string `json:"mac"`
+	RxBytes   int64  `json:"rx_bytes"`
+	RxPackets int64  `json:"rx_packets"`
+	RxErrors  int64  `json:"rx_errors"`
+	RxDrops   int64  `json:"rx_drops"`
+	TxBytes   int64  `json:"tx_bytes"`
+	TxPackets int64  `json:"tx_packets"`
+	TxErrors  int64  `json:"tx_errors"`
+	TxDrops   int64  `json:"tx_drops"`
 }

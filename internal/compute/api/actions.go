@@ -203,52 +203,6 @@ func (f *face) changePorts(r *httpapi.Request, ports []network.PortView, group s
 	return changed, nil
 }
 
-// absentRoutes are calls that OpenStack has and nephos leaves out: 501 with the reason, after the server was found and the policy asked.
-func (f *face) absentRoutes() []httpapi.Route {
-	no := func(what string) httpapi.Handler {
-		return func(r *httpapi.Request) (any, error) {
-			if id := r.Param("id"); id != "" {
-				if _, err := f.svc.Get(r.Context(), r.Creds, id); err != nil {
-					return nil, err
-				}
-			}
-			return nil, fault.New(fault.KindNotImplemented, "%s is left out of nephos.", what)
-		}
-	}
-	var out []httpapi.Route
-	for _, a := range []struct {
-		key, rule, what string
-		min, max        int
-	}{
-		{"os-getVNCConsole", "os-remote-consoles", "The VNC console", 0, 5}, {"os-getSPICEConsole", "os-remote-consoles", "The SPICE console", 0, 5},
-		{"os-getSerialConsole", "os-remote-consoles", "The serial console over the network", 0, 5},
-	} {
-		row := action(a.key, a.rule, "", no(a.what))
-		if a.min > 0 {
-			row.Min = v(a.min)
-		}
-		if a.max > 0 {
-			row.Max = v(a.max)
-		}
-		out = append(out, row)
-	}
-	row := func(method, path, name, rule, what string, min int) httpapi.Route {
-		out := httpapi.Route{Method: method, Path: path, Name: name, Rule: "os_compute_api:" + rule, Handler: no(what)}
-		if min > 0 {
-			out.Min = v(min)
-		}
-		return out
-	}
-	out = append(out,
-		row(post, "/servers/{id}/remote-consoles", "servers.consoles", "os-remote-consoles", "A console over the network", 6),
-		row(get, "/servers/{id}/diagnostics", "servers.diagnostics", "os-server-diagnostics", "Diagnostics of a guest", 0),
-		row(get, "/servers/{id}/topology", "servers.topology", "server-topology:index", "NUMA topology", 78),
-		row(get, "/servers/{id}/os-server-password", "servers.password.show", "os-server-password:show", "The guest's encrypted password", 0),
-		row(del, "/servers/{id}/os-server-password", "servers.password.clear", "os-server-password:clear", "The guest's encrypted password", 0),
-	)
-	return out
-}
-
 // serverGroupsOf lists the security groups on a server's ports.
 func (f *face) serverGroupsOf(r *httpapi.Request) (any, error) {
 	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))

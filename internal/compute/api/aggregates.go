@@ -24,6 +24,8 @@ func (f *face) aggregateRoutes() []httpapi.Route {
 		{Method: del, Path: path + "/{id}", Name: "aggregates.delete", Rule: rule + "delete", Status: 200, Handler: f.deleteAggregate},
 		act("add_host", object(must("host", sHost)), f.aggregateHost(true)),
 		act("remove_host", object(must("host", sHost)), f.aggregateHost(false)),
+		{Method: post, Path: path + "/{id}/images", Name: "aggregates.images", Min: v(81), Rule: "compute:aggregates:images", Status: accepted,
+			Body: always(wrap("cache", array(object(must("id", sUUID)), `,"minItems":1`))), Handler: f.cacheImages},
 		act("set_metadata", object(must("metadata", sMetaNil)), f.aggregateMetadata),
 	}
 }
@@ -161,4 +163,25 @@ func (f *face) aggregateMetadata(r *httpapi.Request) (any, error) {
 		return nil, err
 	}
 	return answer(f.svc.SetAggregateMetadata(r.Context(), id, b.Set.Metadata))
+}
+
+// cacheImages has the aggregate's hosts fetch images ahead of time.
+func (f *face) cacheImages(r *httpapi.Request) (any, error) {
+	id, err := aggregateID(r)
+	if err != nil {
+		return nil, err
+	}
+	var b struct {
+		Cache []struct {
+			ID string `json:"id"`
+		} `json:"cache"`
+	}
+	if err := r.Decode(&b); err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(b.Cache))
+	for i := range b.Cache {
+		ids[i] = b.Cache[i].ID
+	}
+	return nil, f.svc.CacheImages(r.Context(), by(r), id, ids)
 }

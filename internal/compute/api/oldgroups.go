@@ -50,7 +50,7 @@ func (f *face) oldGroupPatch(r *httpapi.Request) (out network.SecurityGroupPatch
 		if !ok {
 			return out, fault.Invalid(key, "Security group %s is not a string or unicode", key)
 		}
-		if s = strings.TrimSpace(s); s == "" && key == "name" {
+		if key == "name" && strings.TrimSpace(s) == "" {
 			return out, fault.Invalid(key, "Security group %s cannot be empty.", key)
 		}
 		if len([]rune(s)) > 255 {

@@ -33,6 +33,7 @@ type Networks interface {
 	CreateFloatingIPs(ctx context.Context, sc network.Scope, ps []network.FloatingIPPatch) ([]network.FloatingIPView, error)
 	UpdateFloatingIP(ctx context.Context, sc network.Scope, id string, p network.FloatingIPPatch, c *network.Cond) (network.FloatingIPView, error)
 	DeleteFloatingIP(ctx context.Context, id string) error
+	Refresh(hosts []string)
 }
 
 // Images is what the image proxy needs.
@@ -63,8 +64,10 @@ type Deps struct {
 	Images   Images
 	Quotas   Quotas
 	Volumes  Volumes
-	ImageURL string                                 // of the image service, for Location headers; "": links to the proxy
-	Fsck     func(ctx context.Context) (any, error) // nil: the call answers 501
+	// ConsoleURL and SerialURL are where the consoles of a kind are shown: http://host:6080 and ws://host:6083.
+	ConsoleURL, SerialURL string
+	ImageURL              string                                 // of the image service, for Location headers; "": links to the proxy
+	Fsck                  func(ctx context.Context) (any, error) // nil: the call answers 501
 }
 
 type face struct {
@@ -114,7 +117,7 @@ func (f *face) routes() []httpapi.Route {
 	var out []httpapi.Route
 	for _, part := range [][]httpapi.Route{f.versionRoutes(), f.extensionRoutes(), f.flavorRoutes(), f.keypairRoutes(), f.quotaRoutes(), f.hostRoutes(), f.hypervisorRoutes(),
 		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.moveRoutes(), f.migrationRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
-		f.networkRoutes(), f.fsckRoutes(), f.absentRoutes(), f.oldRoutes()} {
+		f.networkRoutes(), f.fsckRoutes(), f.guestRoutes(), f.consoleRoutes(), f.eventRoutes(), f.oldRoutes()} {
 		out = append(out, part...)
 	}
 	return out

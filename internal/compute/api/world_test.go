@@ -73,6 +73,8 @@ type obedient struct {
 	hold map[hostapi.Op]chan struct{}
 	fail map[hostapi.Op]hostapi.Result
 	seen []hostapi.Command
+
+	forgotten bool
 }
 
 func (o *obedient) Do(ctx context.Context, host string, cmd hostapi.Command) (hostapi.Result, error) {
@@ -101,6 +103,22 @@ func (o *obedient) Do(ctx context.Context, host string, cmd hostapi.Command) (ho
 
 func (o *obedient) Console(_ context.Context, _ string, _ hostapi.ConsoleRequest) ([]byte, error) {
 	return []byte("one\ntwo\nthree\n"), nil
+}
+
+// Look answers as a host with one processor, one disk and one interface, whose guest has posted a password until it is forgotten.
+func (o *obedient) Look(_ context.Context, _ string, r hostapi.LookRequest) (out hostapi.LookReply, _ error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if r.Diagnostics {
+		out.Diagnostics = &hostapi.Diagnostics{Power: hostapi.PowerRunning, Uptime: 7, CPUs: []hostapi.CPUCount{{ID: 0, Time: 5e9}}, Memory: 64 << 20, Resident: 32 << 20,
+			Disks:      []hostapi.DiskCount{{ID: "root", ReadBytes: 1, ReadRequests: 2, WriteBytes: 3, WriteRequests: 4, Errors: 5}},
+			Interfaces: []hostapi.InterfaceCount{{PortID: "0123456789abcdef", MAC: "fa:16:3e:00:00:01", RxBytes: 10, TxPackets: 20}}}
+	}
+	if r.Password && !o.forgotten {
+		out.Password = "c2VjcmV0"
+	}
+	o.forgotten = o.forgotten || r.ForgetPassword
+	return out, nil
 }
 
 type world struct {
@@ -146,7 +164,8 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	w.volumes = volume.New(volume.Deps{DB: d, Log: log, Engine: engine, Client: w.client, Hosts: storage{w.hosts}, Images: w.images, Quotas: w.quotas})
 	cond := conductor.New(conductor.Deps{DB: d, Log: log, Engine: engine, Hosts: w.hosts, Client: w.client, Networks: w.networks, Volumes: w.volumes, Quotas: w.quotas, Images: w.images})
 	w.svc = compute.New(compute.Deps{DB: d, Clock: clock, Log: log, Hosts: w.hosts, Conductor: cond, Client: w.client, Networks: w.networks, Images: w.images, Volumes: w.volumes, Quotas: w.quotas, Engine: engine})
-	s, err := api.New(w.svc, api.Deps{Auth: everybody(), AuthURI: "http://identity/v3", Log: log, Networks: w.networks, Images: w.images, Quotas: w.quotas, Volumes: w.volumes})
+	s, err := api.New(w.svc, api.Deps{Auth: everybody(), AuthURI: "http://identity/v3", Log: log, Networks: w.networks, Images: w.images, Quotas: w.quotas, Volumes: w.volumes,
+		ConsoleURL: "http://cloud:6080", SerialURL: "ws://cloud:6083"})
 	require.NoError(t, err)
 	require.NoError(t, w.svc.SeenController(ctx, "control1"))
 	w.handler, err = s.Compile()

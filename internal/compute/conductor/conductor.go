@@ -41,6 +41,7 @@ type Conductor struct {
 	attachNIC *workflow.Definition[deviceState]
 	detachNIC *workflow.Definition[deviceState]
 	acts      map[string]*workflow.Definition[actState]
+	cache     *workflow.Definition[cacheState]
 	moves     moves
 	fresh     freshSpecs
 }
@@ -61,7 +62,8 @@ func New(d Deps) *Conductor {
 	for _, def := range []*workflow.Definition[deviceState]{c.attachVol, c.detachVol, c.attachNIC, c.detachNIC} {
 		workflow.Register(d.Engine, def)
 	}
-	c.acts = c.declareActs()
+	c.acts, c.cache = c.declareActs(), c.declareCache()
+	workflow.Register(d.Engine, c.cache)
 	c.declareMoves()
 	return c
 }

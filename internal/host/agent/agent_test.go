@@ -623,3 +623,33 @@ func TestConsole(t *testing.T) {
 	h.ok(build(s1, 1))
 	require.NotEmpty(t, ask(s1).Log)
 }
+
+func TestLook(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	ask := func(r hostapi.LookRequest) (out hostapi.LookReply) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, h.bus.Request(ctx, hostapi.SubjectLook("h1"), r, &out))
+		return out
+	}
+	require.Equal(t, hostapi.ErrAbsent, ask(hostapi.LookRequest{ServerID: s1, Diagnostics: true}).Kind)
+	h.ok(build(s1, 1, "p1"))
+	seen := ask(hostapi.LookRequest{ServerID: s1, Diagnostics: true}).Diagnostics
+	require.NotNil(t, seen)
+	require.Equal(t, hostapi.PowerRunning, seen.Power)
+	require.Len(t, seen.Interfaces, 1)
+	require.Equal(t, "p1", seen.Interfaces[0].PortID)
+
+	file := filepath.Join(h.agent.InstanceDir(s1), "password")
+	require.Equal(t, hostapi.LookReply{}, ask(hostapi.LookRequest{ServerID: s1, Password: true}), "none was posted")
+	require.NoError(t, os.WriteFile(file, []byte("secret"), 0o600))
+	require.Equal(t, "secret", ask(hostapi.LookRequest{ServerID: s1, Password: true}).Password)
+	for range 2 {
+		require.Equal(t, hostapi.LookReply{}, ask(hostapi.LookRequest{ServerID: s1, ForgetPassword: true}))
+	}
+	require.NoFileExists(t, file)
+	require.Equal(t, hostapi.ErrAbsent, ask(hostapi.LookRequest{ServerID: "../" + s1, Password: true}).Kind)
+	h.ok(command(hostapi.OpStop, s1, 2))
+	require.Equal(t, hostapi.ErrState, ask(hostapi.LookRequest{ServerID: s1, Diagnostics: true}).Kind)
+}

@@ -25,7 +25,7 @@ func (a *Agent) onCommand(ctx context.Context, data []byte) (any, error) {
 		defer cancel()
 	}
 	switch cmd.Op {
-	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete, hostapi.OpVolumeReimage:
+	case hostapi.OpVolumeCreate, hostapi.OpVolumeDelete, hostapi.OpVolumeExtend, hostapi.OpSnapshotCreate, hostapi.OpSnapshotDelete, hostapi.OpVolumeReimage, hostapi.OpImageCache:
 		res := a.storage(ctx, cmd)
 		if res.Err != "" && stopping(ctx) {
 			return nil, ctx.Err()

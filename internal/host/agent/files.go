@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"nephos/internal/fault"
 	"nephos/internal/host/blockdev"
 	"nephos/internal/host/configdrive"
 	"nephos/internal/host/hypervisor"
@@ -94,6 +95,12 @@ func (f *Files) ConfigDrive(_ context.Context, dir string, spec *hostapi.Instanc
 
 // Do implements Disks.
 func (f *Files) Do(ctx context.Context, op hostapi.Op, t hostapi.VolumeTask) (hostapi.VolumeSpec, error) {
+	if op == hostapi.OpImageCache {
+		if t.Image == nil {
+			return hostapi.VolumeSpec{}, fault.Invalid("image", "%s without an image", op)
+		}
+		return hostapi.VolumeSpec{}, f.Fetch(ctx, *t.Image)
+	}
 	return f.Store.Do(ctx, op, t)
 }
 

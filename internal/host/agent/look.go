@@ -46,7 +46,12 @@ func (a *Agent) look(ctx context.Context, r hostapi.LookRequest) (out hostapi.Lo
 			return out, err
 		}
 		for _, n := range spec.NICs {
-			d.Interface = append(d.Interface, hostapi.InterfaceCount{MAC: n.Port.MAC})
+			c, err := a.cfg.Plane.Counters(ctx, n.PortID)
+			if err != nil && !fault.IsNotFound(err) {
+				return out, err
+			}
+			c.PortID, c.MAC = n.PortID, n.Port.MAC
+			d.Interfaces = append(d.Interfaces, c)
 		}
 		out.Diagnostics = &d
 	}

@@ -42,7 +42,7 @@ func (n *NoFiles) Do(_ context.Context, op hostapi.Op, t hostapi.VolumeTask) (ho
 		return v, touch(volume)
 	case hostapi.OpVolumeDelete:
 		return v, remove(volume)
-	case hostapi.OpVolumeExtend, hostapi.OpVolumeReimage:
+	case hostapi.OpVolumeExtend, hostapi.OpVolumeReimage, hostapi.OpImageCache:
 		return v, nil
 	case hostapi.OpSnapshotCreate:
 		return v, touch(snapshot)

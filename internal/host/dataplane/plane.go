@@ -28,6 +28,9 @@ type Plane interface {
 	// process holds it.
 	OpenTap(ctx context.Context, portID string) (*os.File, error)
 
+	// Counters is what has passed a port since its tap was made, as the guest sees it; ids are left empty. fault.KindNotFound when Apply has made no such port.
+	Counters(ctx context.Context, portID string) (hostapi.InterfaceCount, error)
+
 	// Inventory lists what exists, by looking at the host, for fsck. It works without an Apply before it.
 	Inventory(ctx context.Context) (Inventory, error)
 

@@ -142,7 +142,13 @@ func opensTaps(t *testing.T, start func() dataplane.Plane) {
 	if _, err := p.OpenTap(t.Context(), PortID(0)); !fault.IsNotFound(err) {
 		t.Errorf("a port that was never applied: %v, want not found", err)
 	}
+	if _, err := p.Counters(t.Context(), PortID(0)); !fault.IsNotFound(err) {
+		t.Errorf("counters of a port that was never applied: %v, want not found", err)
+	}
 	apply(t, p, Document(1, 1))
+	if c, err := p.Counters(t.Context(), PortID(0)); err != nil || c.TxBytes != 0 {
+		t.Errorf("counters of a port whose guest never sent: %+v, %v", c, err)
+	}
 	for range 2 { // a guest that restarts
 		f, err := p.OpenTap(t.Context(), PortID(0))
 		if err != nil {

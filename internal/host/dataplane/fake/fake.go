@@ -171,6 +171,16 @@ func (p *Plane) OpenTap(ctx context.Context, portID string) (*os.File, error) {
 	return os.OpenFile(os.DevNull, os.O_RDWR, 0)
 }
 
+// Counters implements dataplane.Plane: nothing ever passes.
+func (p *Plane) Counters(_ context.Context, portID string) (out hostapi.InterfaceCount, err error) {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	if _, ok := p.host.ports[portID]; !ok {
+		err = fault.NotFound("port %s has no tap on this host", portID)
+	}
+	return out, err
+}
+
 // Inventory implements dataplane.Plane.
 func (p *Plane) Inventory(ctx context.Context) (dataplane.Inventory, error) {
 	if err := p.play(ctx, OpInventory); err != nil {

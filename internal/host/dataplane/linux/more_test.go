@@ -66,6 +66,10 @@ func TestTapCarriesFrames(t *testing.T) {
 			if want := h.plane.state.last.netByID[id("a")].mac; !bytes.Equal(f[6:12], want) {
 				t.Errorf("answered by %s, want the bridge's %s", net.HardwareAddr(f[6:12]), want)
 			}
+			c, err := h.plane.Counters(t.Context(), id("a1"))
+			if err != nil || c.RxPackets == 0 || c.TxPackets == 0 || c.TxBytes < int64(len(ask)) {
+				t.Errorf("counted %+v, %v", c, err)
+			}
 			t.Logf("answered after %v", time.Since(start).Round(time.Millisecond))
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nephos/internal/fault"
+	"nephos/internal/hostapi"
 )
 
 // tapFlags are the flags of every open: QEMU asks the device for them and uses the virtio header for checksum offload.
@@ -79,6 +80,24 @@ func (p *Plane) OpenTap(ctx context.Context, portID string) (*os.File, error) {
 		return nil, fault.Conflict("the tap of port %s is held by another process", portID).WithCause(err)
 	}
 	return f, err
+}
+
+// Counters implements dataplane.Plane. What the tap sends its guest receives.
+func (p *Plane) Counters(_ context.Context, portID string) (out hostapi.InterfaceCount, err error) {
+	ns, err := openNamespace(p.cfg.fabricName())
+	if err != nil {
+		return out, err
+	}
+	defer ns.close()
+	l, err := ns.portLink(portID)
+	if err != nil {
+		return out, err
+	}
+	if c := l.Attrs().Statistics; c != nil {
+		out = hostapi.InterfaceCount{RxBytes: int64(c.TxBytes), RxPackets: int64(c.TxPackets), RxErrors: int64(c.TxErrors), RxDrops: int64(c.TxDropped),
+			TxBytes: int64(c.RxBytes), TxPackets: int64(c.RxPackets), TxErrors: int64(c.RxErrors), TxDrops: int64(c.RxDropped)}
+	}
+	return out, nil
 }
 
 // portLink finds the port's device: nearly always under the name that its id gives, else by its alias.

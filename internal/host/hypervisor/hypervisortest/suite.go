@@ -159,7 +159,7 @@ func unknownGuest(t *testing.T, w World) {
 	kind(t, d.DetachDisk(ctx(t), id, "x"), fault.KindNotFound)
 	kind(t, d.SwapDisk(ctx(t), id, "x", w.Disk(t, "y")), fault.KindNotFound)
 	kind(t, d.NMI(ctx(t), id), fault.KindNotFound)
-	_, err := d.Diagnose(ctx(t), id)
+	_, err = d.Diagnose(ctx(t), id)
 	kind(t, err, fault.KindNotFound)
 	kind(t, d.AgentAnswers(ctx(t), id), fault.KindNotFound)
 	kind(t, d.SetPassword(ctx(t), id, "root", "x"), fault.KindNotFound)

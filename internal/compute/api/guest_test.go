@@ -1,0 +1,174 @@
+package api_test
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"nephos/internal/hostapi"
+)
+
+func TestDiagnostics(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", nil)
+	path := "/v2.1/servers/" + id + "/diagnostics"
+	w.call("a", "2.48", "GET", path, nil).want(403)
+	w.call("admin", "2.48", "GET", "/v2.1/servers/"+nowhere+"/diagnostics", nil).want(404)
+	old := w.call("admin", "2.47", "GET", path, nil).want(200)
+	require.Equal(t, m{"cpu0_time": 5e9, "memory": 65536.0, "memory-actual": 65536.0, "memory-rss": 32768.0,
+		"vda_read": 1.0, "vda_read_req": 2.0, "vda_write": 3.0, "vda_write_req": 4.0, "vda_errors": 5.0,
+		"tap0123456789a_rx": 10.0, "tap0123456789a_rx_packets": 0.0, "tap0123456789a_rx_errors": 0.0, "tap0123456789a_rx_drop": 0.0,
+		"tap0123456789a_tx": 0.0, "tap0123456789a_tx_packets": 20.0, "tap0123456789a_tx_errors": 0.0, "tap0123456789a_tx_drop": 0.0}, old.at())
+	now := w.call("admin", "2.48", "GET", path, nil).want(200)
+	require.Equal(t, m{"state": "running", "driver": "libvirt", "hypervisor": "fake", "hypervisor_os": "linux", "uptime": 7.0, "config_drive": false,
+		"num_cpus": 1.0, "num_disks": 1.0, "num_nics": 1.0,
+		"cpu_details":  []any{m{"id": 0.0, "time": 5e9, "utilisation": nil}},
+		"disk_details": []any{m{"read_bytes": 1.0, "read_requests": 2.0, "write_bytes": 3.0, "write_requests": 4.0, "errors_count": 5.0}},
+		"nic_details": []any{m{"mac_address": "fa:16:3e:00:00:01", "rx_octets": 10.0, "rx_errors": 0.0, "rx_drop": 0.0, "rx_packets": 0.0, "rx_rate": nil,
+			"tx_octets": 0.0, "tx_errors": 0.0, "tx_drop": 0.0, "tx_packets": 20.0, "tx_rate": nil}},
+		"memory_details": m{"maximum": 64.0, "used": 32.0}}, now.at())
+	w.call("a", "", "POST", "/v2.1/servers/"+id+"/action", m{"os-stop": nil}).want(202)
+	w.settle(id)
+	require.Contains(t, w.call("admin", "2.48", "GET", path, nil).want(409).text("conflictingRequest", "message"), "Cannot 'get_diagnostics' instance")
+}
+
+func TestPostedPassword(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", nil)
+	path := "/v2.1/servers/" + id + "/os-server-password"
+	w.call("b", "", "GET", path, nil).want(404)
+	w.call("reader", "", "DELETE", path, nil).want(403)
+	require.Equal(t, m{"password": "c2VjcmV0"}, w.call("reader", "", "GET", path, nil).want(200).at())
+	w.call("a", "", "DELETE", path, nil).want(204)
+	require.Equal(t, m{"password": ""}, w.call("a", "", "GET", path, nil).want(200).at())
+}
+
+func TestTopology(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", nil)
+	w.call("a", "2.77", "GET", "/v2.1/servers/"+id+"/topology", nil).want(404)
+	require.Equal(t, m{"nodes": []any{}, "pagesize_kb": nil}, w.call("a", "2.78", "GET", "/v2.1/servers/"+id+"/topology", nil).want(200).at())
+	w.call("b", "2.78", "GET", "/v2.1/servers/"+id+"/topology", nil).want(404)
+}
+
+func TestConsoles(t *testing.T) {
+	each(t, func(w *world) {
+		t := w.t
+		id := w.server("a", nil)
+		action, path := "/v2.1/servers/"+id+"/action", "/v2.1/servers/"+id+"/remote-consoles"
+		old := w.call("a", "2.5", "POST", action, m{"os-getVNCConsole": m{"type": "novnc"}}).want(200)
+		require.Equal(t, "novnc", old.text("console", "type"))
+		require.True(t, strings.HasPrefix(old.text("console", "url"), "http://cloud:6080/vnc_auto.html?path=%3Ftoken%3D"), old.Body)
+		require.True(t, strings.HasPrefix(w.call("a", "", "POST", action, m{"os-getSerialConsole": m{"type": "serial"}}).want(200).text("console", "url"), "ws://cloud:6083/?token="))
+		require.Contains(t, w.call("a", "", "POST", action, m{"os-getSPICEConsole": m{"type": "spice-html5"}}).want(400).Body, "Unavailable console type spice-html5.")
+		w.call("a", "", "POST", action, m{"os-getVNCConsole": m{"type": "xvpvnc"}}).want(400)
+		w.call("a", "2.6", "POST", action, m{"os-getVNCConsole": m{"type": "novnc"}}).want(400)
+
+		ask := func(protocol, kind string) m { return m{"remote_console": m{"protocol": protocol, "type": kind}} }
+		w.call("a", "2.5", "POST", path, ask("vnc", "novnc")).want(404)
+		w.call("a", "2.7", "POST", path, ask("mks", "webmks")).want(400)
+		require.Contains(t, w.call("a", "2.8", "POST", path, ask("mks", "webmks")).want(400).Body, "Unavailable console type webmks.")
+		w.call("a", "2.6", "POST", path, ask("vnc", "serial")).want(400)
+		w.call("b", "2.6", "POST", path, ask("vnc", "novnc")).want(404)
+		w.call("reader", "2.6", "POST", path, ask("vnc", "novnc")).want(403)
+		made := w.call("a", "2.6", "POST", path, ask("vnc", "novnc")).want(200)
+		require.Equal(t, "vnc", made.text("remote_console", "protocol"))
+
+		u, err := url.Parse(made.text("remote_console", "url"))
+		require.NoError(t, err)
+		token := strings.TrimPrefix(u.Query().Get("path"), "?token=")
+		w.call("a", "2.31", "GET", "/v2.1/os-console-auth-tokens/"+token, nil).want(403)
+		w.call("admin", "2.30", "GET", "/v2.1/os-console-auth-tokens/"+token, nil).want(401)
+		w.call("admin", "2.31", "GET", "/v2.1/os-console-auth-tokens/"+nowhere, nil).want(404)
+		seen := w.call("admin", "2.31", "GET", "/v2.1/os-console-auth-tokens/"+token, nil).want(200)
+		require.Equal(t, id, seen.text("console", "instance_uuid"))
+		require.Contains(t, []string{"host1", "host2"}, seen.text("console", "host"))
+
+		w.call("a", "", "POST", action, m{"os-stop": nil}).want(202)
+		w.settle(id)
+		w.call("a", "2.6", "POST", path, ask("vnc", "novnc")).want(409)
+		w.call("a", "", "DELETE", "/v2.1/servers/"+id, nil).want(204)
+		w.settle(id)
+		w.call("admin", "2.31", "GET", "/v2.1/os-console-auth-tokens/"+token, nil).want(404)
+	})
+}
+
+func TestExternalEvents(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", nil)
+	const path = "/v2.1/os-server-external-events"
+	event := func(name, server, tag string) m {
+		e := m{"name": name, "server_uuid": server}
+		if tag != "" {
+			e["tag"] = tag
+		}
+		return e
+	}
+	send := func(version string, code int, events ...any) reply {
+		return w.call("admin", version, "POST", path, m{"events": events}).want(code)
+	}
+	w.call("a", "", "POST", path, m{"events": []any{event("network-changed", id, "")}}).want(403)
+	ok := send("", 200, event("network-changed", id, "port"))
+	require.Equal(t, m{"events": []any{m{"name": "network-changed", "server_uuid": id, "tag": "port", "status": "completed", "code": 200.0}}}, ok.at())
+	part := send("2.51", 207, event("network-vif-plugged", id, ""), event("network-changed", nowhere, ""), event("volume-extended", id, ""), event("volume-extended", id, "v"))
+	var codes []any
+	for _, e := range part.list("events") {
+		codes = append(codes, e.(m)["code"])
+	}
+	require.Equal(t, []any{200.0, 404.0, 400.0, 200.0}, codes)
+	send("", 404, event("network-changed", nowhere, ""))
+	send("", 400)
+	for version, name := range map[string]string{"2.50": "volume-extended", "2.75": "power-update", "2.81": "accelerator-request-bound", "2.92": "volume-reimaged"} {
+		send(version, 400, event(name, id, "x"))
+	}
+	send("2.93", 200, event("volume-extended", id, "x"), event("power-update", id, "POWER_ON"), event("accelerator-request-bound", id, "x"), event("volume-reimaged", id, "x"))
+}
+
+func TestAssistedSnapshots(t *testing.T) {
+	w := lite(t)
+	const path = "/v2.1/os-assisted-volume-snapshots"
+	body := m{"snapshot": m{"volume_id": nowhere, "create_info": m{"snapshot_id": nowhere, "type": "qcow2", "new_file": "file"}}}
+	w.call("a", "", "POST", path, body).want(403)
+	require.Contains(t, w.call("admin", "", "POST", path, body).want(400).Body, "attached to no server")
+	w.call("admin", "", "POST", path, m{"snapshot": m{"volume_id": nowhere}}).want(400)
+	w.call("admin", "", "DELETE", path+"/x", nil).want(400)
+	w.call("admin", "", "DELETE", path+"/x?delete_info=nonsense", nil).want(400)
+	w.call("admin", "", "DELETE", path+"/x?delete_info="+url.QueryEscape(`{"volume_id":"`+nowhere+`"}`), nil).want(404)
+}
+
+func TestAggregateImages(t *testing.T) {
+	each(t, func(w *world) {
+		t := w.t
+		id := w.call("admin", "", "POST", "/v2.1/os-aggregates", m{"aggregate": m{"name": "warm"}}).want(200)
+		path := fmt.Sprintf("/v2.1/os-aggregates/%v", id.at("aggregate", "id"))
+		ask := func(images ...string) m {
+			list := []any{}
+			for _, i := range images {
+				list = append(list, m{"id": i})
+			}
+			return m{"cache": list}
+		}
+		w.call("admin", "", "POST", path+"/action", m{"add_host": m{"host": "host1"}}).want(200)
+		w.call("admin", "2.80", "POST", path+"/images", ask(imageID)).want(404)
+		w.call("a", "2.81", "POST", path+"/images", ask(imageID)).want(403)
+		w.call("admin", "2.81", "POST", "/v2.1/os-aggregates/4711/images", ask(imageID)).want(404)
+		for _, bad := range []m{ask(), ask(imageID, imageID), ask(nowhere), ask(queued), {"cache": []any{m{}}}} {
+			w.call("admin", "2.81", "POST", path+"/images", bad).want(400)
+		}
+		w.call("admin", "2.81", "POST", path+"/images", ask(imageID, bigImage)).want(202)
+		require.Eventually(t, func() bool {
+			w.client.mu.Lock()
+			defer w.client.mu.Unlock()
+			var got []string
+			for _, c := range w.client.seen {
+				if c.Op == hostapi.OpImageCache {
+					got = append(got, c.Task.Image.ID)
+				}
+			}
+			return len(got) == 2 && got[0] == imageID && got[1] == bigImage
+		}, waitFor, tickFor)
+	})
+}
