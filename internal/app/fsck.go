@@ -31,6 +31,7 @@ type world struct {
 	routers map[string]bool
 	copies  map[string][]string // server → hosts that a migration under way ties it to
 	moves   map[string]bool     // migrations under way: they hold shares
+	backing map[string]bool     // servers whose revert was begun: their host may have let go of them
 }
 
 type serverRow struct {
@@ -118,9 +119,10 @@ func (c *controller) readWorld(ctx context.Context, tx *db.Tx) (world, error) {
 	if err != nil {
 		return w, err
 	}
-	w.moves = map[string]bool{}
+	w.moves, w.backing = map[string]bool{}, map[string]bool{}
 	for _, m := range open {
 		w.moves[m.UUID] = true
+		w.backing[m.ServerID] = m.Status == compute.MigrationReverting
 	}
 	if w.active, err = workflow.ActiveSubjects(ctx, tx); err != nil {
 		return w, err
@@ -239,7 +241,7 @@ func checkHost(inv hostapi.Inventory, w *world) []string {
 	}
 	for _, s := range w.servers {
 		// One in ERROR promises no machine: a delete may have failed after the machine went. Its fault says what happened, and deleting it again ends it.
-		if s.Host == inv.Host && w.active[s.ID] == "" && s.VMState != compute.Errored && !slices.Contains(inv.Instances, s.ID) {
+		if s.Host == inv.Host && w.active[s.ID] == "" && s.VMState != compute.Errored && !w.backing[s.ID] && !slices.Contains(inv.Instances, s.ID) {
 			bad("server %s should be here and is not", s.ID)
 		}
 	}

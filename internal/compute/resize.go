@@ -138,6 +138,9 @@ func (s *Service) settle(ctx context.Context, by By, id string, rule ActionRule,
 		if err != nil {
 			return err
 		}
+		if m.Status == MigrationReverting && status != MigrationReverting {
+			return fault.Conflict("Instance %s was being reverted and what host %s has of it may be gone: it can only be reverted.", id, m.Dest)
+		}
 		if err := SetMigration(ctx, tx, m.UUID, status, ""); err != nil {
 			return err
 		}

@@ -31,6 +31,9 @@ type Step[S any] struct {
 	Undo func(ctx context.Context, r *Run[S]) error
 	// UndoCommit takes back Commit's, in the transaction that records the undo.
 	UndoCommit func(ctx context.Context, tx *db.Tx, r *Run[S]) error
+	// Final says that once this step is finished there is no way back: when a later one fails, this step and those before it are not undone, and Fail settles the
+	// subject where it then is.
+	Final bool
 }
 
 // Run is a workflow as its steps see it.

@@ -18,7 +18,7 @@
 //   - after Commit: the next step runs.
 //
 // On an error the failed step's Undo and the Undo and UndoCommit of all finished steps run in reverse, then Fail in the transaction that ends
-// the workflow. The epoch fences: every write is "where epoch = mine"; a process that lost its lease cannot commit anything.
+// the workflow. A finished step marked Final is where the undoing stops: there is no way back from it. The epoch fences: every write is "where epoch = mine"; a process that lost its lease cannot commit anything.
 //
 // At most one workflow per subject is active (a unique index). The Engine's loops: one renews leases, one (the rescuer) takes over
 // workflows whose lease has run out. Every workflow has a deadline; past it the running step fails with a reason, so nothing waits for ever.

@@ -213,8 +213,7 @@ func (x *exec[S]) turn(ctx context.Context, step *Step[S], started db.Time, caus
 // backward undoes one step, or ends the undoing. Right after turn, w.Step is the failed step: its Commit never happened, so only Undo runs; the
 // error step's name tells the two apart.
 func (x *exec[S]) backward(ctx context.Context) error {
-	floor := max(x.w.BackTo, 0)
-	if x.w.Step < floor {
+	if x.w.Step < x.floor() {
 		return x.settle(ctx)
 	}
 	step := &x.d.Steps[x.w.Step]
@@ -252,6 +251,17 @@ func (x *exec[S]) backward(ctx context.Context) error {
 		x.w = w
 	}
 	return err
+}
+
+// floor is the first step that is undone: where the workflow goes back to, and never one that is not after the last finished step without a way back.
+func (x *exec[S]) floor() int {
+	floor := max(x.w.BackTo, 0)
+	for i := x.d.Index(x.w.ErrStep) - 1; i >= floor; i-- {
+		if x.d.Steps[i].Final {
+			return i + 1
+		}
+	}
+	return floor
 }
 
 func (x *exec[S]) undo(ctx context.Context, step *Step[S]) error {

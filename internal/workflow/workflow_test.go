@@ -151,6 +151,35 @@ func TestFailureUndoesInReverse(t *testing.T) {
 	})
 }
 
+func TestNothingIsUndoneBeyondAFinalStep(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, []db.Migrations{workflow.Migrations()}, func(t *testing.T, d *db.DB) {
+		var b bench
+		var left []string
+		final := b.step("b", nil)
+		final.Final = true
+		bad := b.step("d", func(context.Context, *workflow.Run[state]) error { return fault.Conflict("no luck") })
+		def := &workflow.Definition[state]{Kind: "k", Deadline: time.Minute, Steps: []workflow.Step[state]{b.step("a", nil), final, b.step("c", nil), bad},
+			Fail: func(_ context.Context, _ *db.Tx, r *workflow.Run[state], _ workflow.Failure) error {
+				left = r.State.Marks
+				return nil
+			}}
+		e, _ := start(t, d, def)
+		require.Equal(t, "failed", wait(t, e, begin(t, d, e, def, "s1")).Status)
+		require.Equal(t, []string{"a", "b"}, left)
+		require.Equal(t, []string{"do a", "do b", "do c", "do d", "undo d", "undo c"}, b.all())
+	})
+	dbtest.Each(t, []db.Migrations{workflow.Migrations()}, func(t *testing.T, d *db.DB) { // the final step itself fails: it is not finished
+		var b bench
+		final := b.step("b", func(context.Context, *workflow.Run[state]) error { return fault.Conflict("no luck") })
+		final.Final = true
+		def := &workflow.Definition[state]{Kind: "k", Deadline: time.Minute, Steps: []workflow.Step[state]{b.step("a", nil), final}}
+		e, _ := start(t, d, def)
+		require.Equal(t, "failed", wait(t, e, begin(t, d, e, def, "s1")).Status)
+		require.Equal(t, []string{"do a", "do b", "undo b", "undo a"}, b.all())
+	})
+}
+
 func TestBackTriesAgainFromAnEarlierStep(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, []db.Migrations{workflow.Migrations()}, func(t *testing.T, d *db.DB) {

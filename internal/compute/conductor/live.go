@@ -20,7 +20,7 @@ func aborted(f workflow.Failure) bool {
 }
 
 // declareLive: the destination waits, the guest goes over, the source is cleaned. In the step "send" it is decided: before it the guest is the source's and everything can be taken back,
-// after it the destination's and the workflow goes on to its end.
+// after it the destination's, and nothing may be taken back any more: the copy at the source is not the guest's state of now.
 func (c *Conductor) declareLive() *workflow.Definition[moveState] {
 	return &workflow.Definition[moveState]{
 		Kind: "server.live-migration", Deadline: moveDeadline,
@@ -31,7 +31,7 @@ func (c *Conductor) declareLive() *workflow.Definition[moveState] {
 			}, Undo: func(ctx context.Context, r *workflow.Run[moveState]) error {
 				return c.discard(ctx, r, r.State.Dest, "unprepare")
 			}},
-			{Name: "send", Do: c.sendLive, Commit: c.sentLive},
+			{Name: "send", Do: c.sendLive, Commit: c.sentLive, Final: true},
 			{Name: "clean", Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
 				return c.discard(ctx, r, r.State.Source, "clean")
 			}, Commit: c.cleanedLive},

@@ -140,7 +140,9 @@ func (c *Conductor) declareConfirm() *workflow.Definition[moveState] {
 				return err
 			}, Commit: c.confirmed},
 		},
-		Fail: c.stillResized,
+		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure) error {
+			return c.stillResized(ctx, tx, r, f, compute.MigrationFinished)
+		},
 	}
 }
 
@@ -164,15 +166,16 @@ func (c *Conductor) confirmed(ctx context.Context, tx *db.Tx, r *workflow.Run[mo
 	return compute.Move(ctx, tx, s.ID, s.Epoch, `vm_state = ?, task_state = ?, fault = ''`, to, compute.None)
 }
 
-// stillResized leaves the server in VERIFY_RESIZE, so that confirm or revert can be asked for again.
-func (c *Conductor) stillResized(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure) error {
-	if err := compute.SetMigration(ctx, tx, r.State.Migration, compute.MigrationFinished, ""); err != nil {
+// stillResized leaves the server in VERIFY_RESIZE, so that what failed can be asked for again.
+func (c *Conductor) stillResized(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure, status compute.MigrationStatus) error {
+	if err := compute.SetMigration(ctx, tx, r.State.Migration, status, ""); err != nil {
 		return err
 	}
 	return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `vm_state = ?, task_state = ?, fault = ?`, compute.Resized, compute.None, db.AsJSON(why(f)))
 }
 
-// declareRevert: the destination lets go, and from then on there is only the way back.
+// declareRevert: the destination lets go, and from then on there is only the way back. Whoever gives up in the middle of that cannot know what the destination still has: the server
+// stays in VERIFY_RESIZE, its migration in "reverting", and the revert alone can be asked for again (a confirmation would throw away the only whole copy).
 func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 	return &workflow.Definition[moveState]{
 		Kind: "server.revertResize", Deadline: moveDeadline,
@@ -182,12 +185,12 @@ func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 					return nil
 				}
 				return c.discard(ctx, r, r.State.Dest, "drop destination")
-			}, Commit: c.handedBack},
+			}, Commit: c.handedBack, Final: true},
 			{Name: "return", Do: c.comeBack, Commit: c.reverted},
 		},
 		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure) error {
 			if !r.State.Gone {
-				return c.stillResized(ctx, tx, r, f)
+				return c.stillResized(ctx, tx, r, f, compute.MigrationReverting)
 			}
 			return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `vm_state = ?, task_state = ?, fault = ?`, compute.Errored, compute.None, db.AsJSON(why(f)))
 		},
