@@ -77,7 +77,7 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 
 // syncPower follows what a guest did by itself (Nova's power sync): a guest that is off while its server is ACTIVE or PAUSED makes it stopped. A guest that runs while its
 // server is stopped (the stop was given up because its host did not answer, or the host came back with old state) makes it ACTIVE: Nova stops it, here the server shows
-// what is so, and its owner decides. The condition in the UPDATE lets any act that began meanwhile win.
+// what is so, and its owner decides; the same with one that is suspended. The condition in the UPDATE lets any act that began meanwhile win.
 func (h *Hosts) syncPower(ctx context.Context, s placedServer, power hostapi.PowerState) error {
 	to := s.VMState
 	switch {
@@ -89,6 +89,8 @@ func (h *Hosts) syncPower(ctx context.Context, s placedServer, power hostapi.Pow
 		to = Active
 	case s.VMState == Stopped && power == hostapi.PowerPaused:
 		to = Paused
+	case (s.VMState == Active || s.VMState == Paused) && power == hostapi.PowerSuspended: // a suspension that was given up since its host did not answer, and had come about
+		to = Suspended
 	case s.VMState == Suspended:
 		return nil
 	}

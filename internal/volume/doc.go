@@ -5,7 +5,7 @@
 //
 // volume.go has the nouns and their statuses, service.go what the room needs and the reading verbs, create.go, change.go, delete.go,
 // snapshot.go and types.go the writing ones, attach.go the attachments, forserver.go what the compute room calls inside its own
-// transactions, workflows.go the declared operations, queries.go the SQL (tables volumes and volume_*; nobody else reads them). api/ is
+// transactions, remains.go what hosts that were down still have, workflows.go the declared operations, queries.go the SQL (tables volumes and volume_*; nobody else reads them). api/ is
 // Cinder v3 on top; nothing here knows HTTP.
 //
 // # Rows and bytes
@@ -25,7 +25,7 @@
 //
 // # Goroutines
 //
-// None here: the workflow engine runs the steps.
+// Run is one loop: it has hosts that come back erase what volumes left there while they were down (remains.go). All else the workflow engine runs.
 //
 // # Never here
 //

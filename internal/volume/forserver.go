@@ -125,13 +125,16 @@ func (s *Service) settleOn(ctx context.Context, id, host string) (*Volume, error
 			return err
 		}
 		v.Host, v.Made = host, false
+		if _, err := tx.Exec(ctx, `DELETE FROM volume_remains WHERE volume_id = ? AND host = ?`, id, host); err != nil { // its file there is wanted again
+			return err
+		}
 		return place(ctx, tx, id, v.Epoch, host)
 	})
 	return v, err
 }
 
-// Unprovision takes the bytes away and forgets the host, so that another host can be tried. A host that is down keeps what it has until
-// fsck finds it without a row: waiting for it would keep the server from its next host.
+// Unprovision takes the bytes away and forgets the host, so that another host can be tried. A host that is down is not waited for, which would keep the server from its
+// next host: what it has is noted, and erased when it is back.
 func (s *Service) Unprovision(ctx context.Context, volumeID string) error {
 	var v *Volume
 	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
@@ -153,6 +156,9 @@ func (s *Service) Unprovision(ctx context.Context, volumeID string) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE volumes SET host = '', made = FALSE, path = '', format = '', status = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND epoch = ?`,
 			Creating, db.Now(), v.ID, v.Epoch)
+		if err == nil && down != nil {
+			err = leave(ctx, tx, remains{v.ID, v.Host, v.Epoch})
+		}
 		return err
 	})
 }

@@ -315,6 +315,15 @@ func (s *Service) grown(ctx context.Context, tx *db.Tx, r *workflow.Run[growStat
 	if _, err := tx.Exec(ctx, `UPDATE volumes SET size_gib = ? WHERE id = ? AND epoch = ?`, st.To, r.Subject, st.Epoch); err != nil {
 		return err
 	}
+	if st.Then == InUse { // whoever had it may have let go of it meanwhile
+		a, err := attachmentOf(ctx, tx, r.Subject)
+		if err != nil {
+			return err
+		}
+		if a == nil {
+			st.Then = Available
+		}
+	}
 	return settle(ctx, tx, r.Subject, st.Epoch, st.Then, "")
 }
 

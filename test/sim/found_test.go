@@ -23,6 +23,18 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 13, At: 21184 * ms, Kind: "create", A: 647, B: 852}, {No: 16, At: 27090 * ms, Kind: "create", A: 552, B: 409}}},
 		"a volume that was never made missed by fsck": {2020, []act{{No: 13, At: 58552 * ms, Kind: "agent-dies", A: 853, B: 358, For: 59634 * ms}, {No: 14, At: 58637 * ms, Kind: "create-on-volume", A: 840, B: 905},
 			{No: 15, At: 58856 * ms, Kind: "delete", A: 35, B: 304}}},
+		"ACTIVE for ever with a guest that a given-up suspend had suspended": {822, []act{{No: 3, At: 4540 * ms, Kind: "create", A: 270, B: 547}, {No: 5, At: 9100 * ms, Kind: "create", A: 424, B: 307},
+			{No: 6, At: 9643 * ms, Kind: "create", A: 583, B: 757}, {No: 8, At: 10477 * ms, Kind: "create-on-volume", A: 345, B: 5},
+			{No: 12, At: 11968 * ms, Kind: "cut-from-host", A: 616, B: 262, For: 30147 * ms}, {No: 13, At: 12632 * ms, Kind: "suspend", A: 498, B: 180}}},
+		"a volume's file left for ever on a host that was down when the build went on elsewhere": {849, []act{{No: 5, At: 6445 * ms, Kind: "create", A: 795, B: 76},
+			{No: 8, At: 35635 * ms, Kind: "lossy", A: 366, B: 182, For: 2833 * ms}, {No: 11, At: 36072 * ms, Kind: "create", A: 53, B: 891}, {No: 12, At: 36110 * ms, Kind: "create", A: 17, B: 727},
+			{No: 15, At: 37001 * ms, Kind: "create-on-volume", A: 548, B: 401}, {No: 30, At: 39162 * ms, Kind: "host-dies", A: 655, B: 200, For: 55277 * ms}}},
+		"in-use by nobody, since it was extended while its server was deleted": {906, []act{{No: 1, At: 1240 * ms, Kind: "create", A: 128, B: 346}, {No: 2, At: 2575 * ms, Kind: "create", A: 37, B: 53},
+			{No: 3, At: 4131 * ms, Kind: "volume", A: 866, B: 705}, {No: 4, At: 4252 * ms, Kind: "create", A: 983, B: 451}, {No: 5, At: 8385 * ms, Kind: "create", A: 304, B: 477},
+			{No: 6, At: 8605 * ms, Kind: "volume-extend", A: 893, B: 988}, {No: 11, At: 38632 * ms, Kind: "late", A: 427, B: 44, For: 47472 * ms},
+			{No: 12, At: 42826 * ms, Kind: "create", A: 493, B: 515}, {No: 18, At: 46998 * ms, Kind: "unplug", A: 483, B: 987}, {No: 20, At: 47060 * ms, Kind: "attach", A: 688, B: 529},
+			{No: 27, At: 48635 * ms, Kind: "create-on-volume", A: 452, B: 799}, {No: 31, At: 49552 * ms, Kind: "create", A: 218, B: 124},
+			{No: 33, At: 49728 * ms, Kind: "delete", A: 836, B: 108}, {No: 39, At: 54982 * ms, Kind: "volume-extend", A: 487, B: 195}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)
