@@ -152,6 +152,12 @@ func (a *Agent) Open(ctx context.Context) error {
 	}
 	for _, s := range found {
 		a.cfg.Log.Info("guest adopted", "server", s.ID, "power", s.Power, "pid", s.PID)
+		if a.instances[s.ID] == nil { // its records are lost: heartbeats must tell of it all the same, or nobody ever takes it away
+			if err := a.records.claim(s.ID); err != nil {
+				return err
+			}
+			a.instances[s.ID] = a.newInstance(s.ID)
+		}
 	}
 	if err := a.loadDocument(); err != nil {
 		return err

@@ -494,6 +494,24 @@ func TestRestartGoesOn(t *testing.T) {
 	<-lost // whatever it was told, the build is done
 }
 
+// TestGuestWithoutRecordsIsTold: what an instance is was lost (a power cut, on a simulated host), its guest was not. Nobody could ever take it away if no heartbeat told of it.
+func TestGuestWithoutRecordsIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.ok(build(s1, 1, "p1"))
+	require.NoError(t, os.RemoveAll(h.agent.InstanceDir(s1)))
+	h.restart()
+	hb := h.beat(func(hb hostapi.Heartbeat) bool { return len(hb.Instances) == 1 })
+	require.Equal(t, s1, hb.Instances[0].ServerID)
+	require.Zero(t, hb.Instances[0].Epoch)
+	h.mu.Lock()
+	h.reply.Destroy = map[string]int64{s1: 1}
+	h.mu.Unlock()
+	h.beat(func(hb hostapi.Heartbeat) bool { return len(hb.Instances) == 0 })
+	require.NoDirExists(t, h.agent.InstanceDir(s1))
+	require.Empty(t, h.ports())
+}
+
 func TestGuestThatEndsIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -23,6 +23,8 @@ type records interface {
 	spec(id string, s *hostapi.InstanceSpec) error
 	// state keeps what was done with an instance. Nothing is kept of an instance of which nothing was made.
 	state(id string, s instanceState) error
+	// claim has an instance exist of which nothing is known but that it has a guest.
+	claim(id string) error
 	// remove forgets an instance and removes its files.
 	remove(id string) error
 	// grave keeps how an instance ended, fill forgets it; graves gives those that still count.
@@ -107,6 +109,8 @@ func (f folders) state(id string, s instanceState) error {
 	return writeJSON(filepath.Join(f.of(id), "state.json"), s, false)
 }
 
+func (f folders) claim(id string) error { return os.MkdirAll(f.of(id), 0o711) }
+
 // remove takes the spec away last, so that a crash in between leaves an instance that is still reported and destroyed again.
 func (f folders) remove(id string) error {
 	entries, err := os.ReadDir(f.of(id))
@@ -165,6 +169,11 @@ func (s *simulated) knows(id string, yes bool) {
 	} else {
 		delete(s.known, id)
 	}
+}
+
+func (s *simulated) claim(id string) error {
+	s.knows(id, true)
+	return nil
 }
 
 func (s *simulated) ids() ([]string, error) {

@@ -43,14 +43,14 @@ func Open(path string) (*Log, error) {
 		return nil, err
 	}
 	live := map[string]int{} // bytes of the line that counts
-	end := scan(b, func(table, key string, value []byte, line int) {
+	end := scan(b, func(table, key string, value []byte, from, to int) {
 		name := table + "\t" + key
 		if value == nil {
 			delete(live, name)
 			delete(l.loaded[table], key)
 			return
 		}
-		live[name] = line
+		live[name] = to - from
 		t := l.loaded[table]
 		if t == nil {
 			t = map[string]json.RawMessage{}
@@ -75,8 +75,9 @@ func Open(path string) (*Log, error) {
 	return l, nil
 }
 
-// scan calls fn for each whole line of b and gives where the last of them ends. line is the line's length with its end.
-func scan(b []byte, fn func(table, key string, value []byte, line int)) int {
+// scan calls fn for each whole line of b, which is b[from:to] with its end, and gives where the last of them ends. A line with a zero byte says nothing: nobody wrote
+// one, a power cut has left a page of the file unwritten there.
+func scan(b []byte, fn func(table, key string, value []byte, from, to int)) int {
 	at := 0
 	for {
 		n := bytes.IndexByte(b[at:], '\n')
@@ -88,8 +89,8 @@ func scan(b []byte, fn func(table, key string, value []byte, line int)) int {
 		if ok && !has {
 			value = nil
 		}
-		if ok {
-			fn(string(table), string(key), value, n+1)
+		if ok && bytes.IndexByte(b[at:at+n], 0) < 0 {
+			fn(string(table), string(key), value, at, at+n+1)
 		}
 		at += n + 1
 	}
@@ -103,15 +104,13 @@ func (l *Log) compact() error {
 	}
 	type span struct{ from, to int }
 	counts := map[string]span{}
-	at := 0
-	scan(b, func(table, key string, value []byte, line int) {
+	scan(b, func(table, key string, value []byte, from, to int) {
 		name := table + "\t" + key
 		if value == nil {
 			delete(counts, name)
 		} else {
-			counts[name] = span{at, at + line}
+			counts[name] = span{from, to}
 		}
-		at += line
 	})
 	f, err := os.OpenFile(l.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -73,6 +73,21 @@ func TestTornLastLineIsDropped(t *testing.T) {
 	require.Equal(t, map[string]map[string]int{"a": {"x": 1, "y": 2, "z": 4}}, loaded(t, path, "a"))
 }
 
+// A power cut leaves pages of zeros in a file that was not synced: the lines in them are lost, the others count, also after the file has been rewritten.
+func TestLinesWithHolesAreDropped(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	hole := strings.Repeat("\x00", 4096)
+	require.NoError(t, os.WriteFile(path, []byte("a\tv\t1\na\tw\t2\na\tx\t3"+hole+"\t4\na\ty\t5\n"+hole+"b\tz\t6\na\tz\t7\na\tw\n"), 0o600))
+	want := map[string]map[string]int{"a": {"v": 1, "y": 5, "z": 7}, "b": {}}
+	require.Equal(t, want, loaded(t, path, "a", "b"))
+	l, err := Open(path)
+	require.NoError(t, err)
+	require.NoError(t, l.compact())
+	require.NoError(t, l.Close())
+	require.Equal(t, want, loaded(t, path, "a", "b"))
+}
+
 func TestDeadLinesGoAtOpen(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
