@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,7 +98,11 @@ func prepare(t testing.TB, agentFlags ...string) *cloud {
 	require.NoError(t, os.Chmod(dir, 0o711))
 	c := &cloud{t: t, dir: dir, offset: nextOffset(t)}
 	none, settings := filepath.Join(dir, "no-image"), filepath.Join(dir, "settings.yaml")
-	require.NoError(t, os.WriteFile(settings, []byte("compute:\n  reclaim_instance_interval: 3600\n  shelved_offload_time: -1\n"), 0o600))
+	elsewhere := "false" // one host: a resize stays on it
+	if slices.Contains(agentFlags, "--fake-hosts") {
+		elsewhere = "true" // always the same way: which host is best may change
+	}
+	require.NoError(t, os.WriteFile(settings, []byte("compute:\n  reclaim_instance_interval: 3600\n  shelved_offload_time: -1\n  resize_to_other_host_only: "+elsewhere+"\n"), 0o600))
 	c.controller = c.half("controller", "controller", "--config", settings, "--port-offset", strconv.Itoa(c.offset), "--admin-password", password, "--guest-image", none)
 	c.agent = c.half("agent", append([]string{"agent", "--host", "h", "--join", fmt.Sprintf("nats://127.0.0.1:%d", 4222+c.offset)}, agentFlags...)...)
 	t.Cleanup(c.tearDown)

@@ -120,6 +120,9 @@ func (l *lane) rehearse(row scenario, failAt string) (points []string, outcome s
 	}
 	points = append(atController(), atAgent()...)
 	l.disarm()
+	if err := row.restore(s); err != nil {
+		return nil, "", err
+	}
 	outcome, err = s.verdict(false)
 	return points, outcome, err
 }
@@ -157,6 +160,9 @@ func (l *lane) run(c trial) (outcome string, err error) {
 		return describe(all), err
 	}
 	l.disarm()
+	if err := c.row.restore(s); err != nil {
+		return "", err
+	}
 	outcome, err = s.verdict(asked == nil && strings.HasSuffix(c.row.kind, ".create"))
 	return outcome, err
 }

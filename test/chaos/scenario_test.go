@@ -1,11 +1,14 @@
 package chaos
 
+import "fmt"
+
 // scenario is a row of the matrix: how a workflow comes to begin.
 type scenario struct {
 	kind   string // the workflow
 	name   string // tells several scenarios of one kind apart
 	before func(*stage) error
 	begin  func(*stage) error
+	after  func(*stage) error // when all is at rest: takes back what before did to the cloud itself
 	// agentArms are in force from before begin, to lead the workflow another way.
 	agentArms []arm
 }
@@ -15,6 +18,17 @@ func (s scenario) String() string {
 		return s.kind
 	}
 	return s.kind + " (" + s.name + ")"
+}
+
+// restore is after, where there is one.
+func (s scenario) restore(at *stage) error {
+	if s.after == nil {
+		return nil
+	}
+	if err := s.after(at); err != nil {
+		return fmt.Errorf("putting the cloud back: %w", err)
+	}
+	return nil
 }
 
 // scenarios: at least one for every workflow that is declared, and together they pass every step.
@@ -48,6 +62,14 @@ var scenarios = []scenario{
 	{kind: "server.shelve", before: (*stage).running, begin: does("shelve", nil)},
 	{kind: "server.shelveOffload", before: after("shelve", "SHELVED"), begin: does("shelveOffload", nil)},
 	{kind: "server.unshelve", before: (*stage).offloaded, begin: does("unshelve", nil)},
+	{kind: "server.resize", before: (*stage).running, begin: does("resize", object{"flavorRef": "84"})},
+	{kind: "server.migrate", before: (*stage).running, begin: does("migrate", nil)},
+	{kind: "server.migrate", name: "stopped", before: after("os-stop", "SHUTOFF"), begin: does("migrate", nil)},
+	{kind: "server.confirmResize", before: (*stage).resized, begin: does("confirmResize", nil)},
+	{kind: "server.revertResize", before: (*stage).resized, begin: does("revertResize", nil)},
+	{kind: "server.live-migration", before: (*stage).running, begin: does("os-migrateLive", object{"host": nil, "block_migration": "auto"})},
+	{kind: "server.live-migration", name: "paused", before: after("pause", "PAUSED"), begin: does("os-migrateLive", object{"host": nil, "block_migration": "auto"})},
+	{kind: "server.evacuate", before: (*stage).onLostHost, begin: does("evacuate", object{}), after: (*stage).hostsBack},
 	{kind: "server.changePassword", before: (*stage).running, begin: does("changePassword", object{"adminPass": "another"})},
 	{kind: "server.trigger_crash_dump", before: (*stage).running, begin: does("trigger_crash_dump", nil)},
 	{kind: "server.inject_network_info", before: (*stage).running, begin: does("injectNetworkInfo", nil)},

@@ -291,3 +291,47 @@ func (s *stage) importImage() error {
 	_, err := s.do("POST", image, "/images/"+s.made+"/import", object{"method": object{"name": "glance-direct"}})
 	return err
 }
+
+// resized prepares a server in VERIFY_RESIZE.
+func (s *stage) resized() error {
+	if err := s.running(); err != nil {
+		return err
+	}
+	if err := s.action("resize", object{"flavorRef": "84"}); err != nil {
+		return err
+	}
+	return s.serverIs("VERIFY_RESIZE")
+}
+
+// onLostHost prepares a server whose host is declared down. The host itself is well, and has to let go of its copy.
+func (s *stage) onLostHost() error {
+	if err := s.running(); err != nil {
+		return err
+	}
+	r, err := s.do("GET", compute, "/servers/"+s.server, nil)
+	if err != nil {
+		return err
+	}
+	return s.services("host="+r.str("server/OS-EXT-SRV-ATTR:host"), true)
+}
+
+// hostsBack takes every such declaration back.
+func (s *stage) hostsBack() error { return s.services("binary=nova-compute", false) }
+
+// services declares hosts down, or not.
+func (s *stage) services(which string, down bool) error {
+	r, err := s.get(compute, "/os-services?"+which)
+	if err != nil {
+		return err
+	}
+	for i := range r.list("services") {
+		at := fmt.Sprintf("services/%d/", i)
+		if r.str(at+"forced_down") == fmt.Sprint(down) {
+			continue
+		}
+		if _, err := s.do("PUT", compute, "/os-services/"+r.str(at+"id"), object{"forced_down": down}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
