@@ -37,8 +37,8 @@ test: install-deps ## everything: what is missing, lint, unit tests with the rac
 unit: ## quick tests; need no root
 	go test ./...
 
-race: ## the same with the race detector; as root also namespaces and QEMU
-	CGO_ENABLED=1 go test -race -p 2 -timeout 15m ./...
+race: ## the same with the race detector, and QEMU; as root also namespaces
+	NEPHOS_REAL=1 CGO_ENABLED=1 go test -race -p 2 -timeout 15m ./...
 
 e2e: build guest ## the built binary from outside, with real clients and real guests; needs root
 	@scripts/e2e.sh
