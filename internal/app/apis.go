@@ -94,7 +94,11 @@ func (c *controller) services() ([]service, error) {
 	if err != nil {
 		return nil, err
 	}
-	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Policy: book.enforcer("placement"), Log: log})
+	plc, err := placementapi.New(placementapi.Deps{DB: c.db, Auth: c.identity, AuthURI: uri, Policy: book.enforcer("placement"), Log: log, Changed: func(ctx context.Context, ids []string) {
+		if err := c.registry.RefreshProviders(ctx, ids...); err != nil { // the registry reads everything anew twice a minute
+			c.log.Warn("hosts changed through placement not read", "err", err)
+		}
+	}})
 	if err != nil {
 		return nil, err
 	}

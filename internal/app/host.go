@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -148,7 +149,8 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 	}
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU(),
-		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: hostAddress(cfg), Gateway: true, Version: Version, Started: time.Now().UTC()}, nil
+		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: hostAddress(cfg), Gateway: true, Version: Version, Started: time.Now().UTC(),
+		Traits: strings.Join(d.Traits, " ")}, nil
 }
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.ImageSink, log *slog.Logger, l *lifecycle) error {
@@ -172,8 +174,12 @@ func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.I
 		dir := cfg.Path("fake", name)
 		drv := fakehv.New(fakehv.Config{Records: records.Table(name + "/guest")})
 		l.onStop("hypervisor "+name, func() { drv.Close() })
+		what, err := drv.Info(ctx)
+		if err != nil {
+			return err
+		}
 		info := hostapi.HostInfo{Name: name, Zone: cfg.Zone, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: 64, RAMMiB: 256 << 10, DiskGiB: 4 << 10,
-			Address: cfg.Listen, Transfer: door, Gateway: i == 0, Version: Version, Started: time.Now().UTC()}
+			Address: cfg.Listen, Transfer: door, Gateway: i == 0, Version: Version, Started: time.Now().UTC(), Traits: strings.Join(what.Traits, " "), NUMACells: 2}
 		a := agent.New(agent.Config{Info: info, StateDir: dir, Bus: b, Driver: drv, Plane: fakeplane.New(&fakeplane.Host{}, nil), Disks: &agent.NoFiles{Dir: dir, TotalGiB: info.DiskGiB}, Sink: sink, Simulated: records, Log: log.With("host", name)})
 		if err := a.Open(ctx); err != nil {
 			return err

@@ -241,6 +241,9 @@ func (s *Service) SetAggregateHost(ctx context.Context, id int64, host string, a
 			if _, err := tx.Exec(ctx, `DELETE FROM aggregate_hosts WHERE aggregate_id = ? AND host = ?`, id, host); err != nil {
 				return err
 			}
+			if err := mirror(ctx, tx, host, a.UUID, false); err != nil {
+				return err
+			}
 			a.Hosts = slices.DeleteFunc(slices.Clone(a.Hosts), func(h string) bool { return h == host })
 			if a.Zone() == "" {
 				return nil
@@ -258,6 +261,9 @@ func (s *Service) SetAggregateHost(ctx context.Context, id int64, host string, a
 			return fault.NotFound("Compute host %s could not be found.", host)
 		}
 		if _, err := tx.Exec(ctx, `INSERT INTO aggregate_hosts (aggregate_id, host) VALUES (?, ?)`, id, host); err != nil {
+			return err
+		}
+		if err := mirror(ctx, tx, host, a.UUID, true); err != nil {
 			return err
 		}
 		a.Hosts = append(slices.Clone(a.Hosts), host)

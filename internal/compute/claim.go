@@ -25,12 +25,10 @@ func ClaimHost(ctx context.Context, tx *db.Tx, h *Hosts, sv *Server, host string
 			return err
 		}
 	}
-	r := sv.Share()
-	err := placement.Claim(ctx, tx, placement.Consumer{ID: sv.ID, ProjectID: sv.ProjectID, UserID: sv.UserID}, row.ID,
-		map[string]int64{placement.VCPU: int64(r.VCPUs), placement.MemoryMB: int64(r.RAMMiB), placement.DiskGB: int64(r.DiskGiB)})
-	if err != nil {
+	if err := sv.claim(ctx, tx, row.ID); err != nil {
 		return err
 	}
+	r := sv.Share()
 	tx.OnCommit(func() { h.claimed(host, r) })
 	return nil
 }
@@ -97,7 +95,11 @@ func (s *Server) Share() scheduler.Resources {
 // ScheduleRequest says what the server needs of a host. tied is where its volumes lie ("" = nowhere yet), exclude are hosts tried already.
 func ScheduleRequest(ctx context.Context, tx *db.Tx, s *Server, tied string, exclude []string) (scheduler.Request, error) {
 	r := scheduler.Request{Resources: s.Share(), ProjectID: s.ProjectID, Zone: s.PinnedZone, Forced: s.ForcedHost, Tied: tied, Exclude: exclude,
-		ImageProps: s.Image.V.Properties, ExtraSpecs: s.Flavor.V.ExtraSpecs}
+		ImageProps: s.Image.V.Properties, ExtraSpecs: s.Flavor.V.ExtraSpecs,
+		FlavorName: s.Flavor.V.Name, ImageID: s.ImageID, Query: s.Hints.V.Query}
+	if err := askPlacement(ctx, tx, s, &r); err != nil {
+		return r, err
+	}
 	if s.GroupID != "" {
 		g, err := GetServerGroup(ctx, tx, s.ProjectID, s.GroupID)
 		if err != nil && !fault.IsNotFound(err) {

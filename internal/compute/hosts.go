@@ -2,11 +2,13 @@ package compute
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -181,6 +183,10 @@ func (h *Hosts) put(r HostRow, invs []placement.Inventory, c hostCount, aggs []*
 	addr, _ := netip.ParseAddr(r.Info.V.Address) // an unknown address is near to nothing
 	s := scheduler.Host{Name: r.Name, Zone: r.Zone, Enabled: !r.Disabled, Instances: c.Instances, IOOps: c.Building, Arch: r.Info.V.Arch, Hypervisor: r.Info.V.Driver, Address: addr, Aggregates: aggs, Traits: traits,
 		Capabilities: map[string]string{"hypervisor_type": r.Info.V.Driver, "hypervisor_version": r.Info.V.DriverVersion, "cpu_info": r.Info.V.CPUModel, "cpu_arch": r.Info.V.Arch}}
+	s.NUMACells, s.PCPUs, s.PageSizes = r.Info.V.NUMACells, r.Info.V.PCPUs, strings.Fields(r.Info.V.PageSizes)
+	if r.Info.V.PCI != "" {
+		s.Devices = slices.Sorted(maps.Keys(r.Info.V.PCIDevices()))
+	}
 	if old := h.table.Get(r.Name); old != nil {
 		s.Failures = old.Failures
 	}
@@ -436,9 +442,11 @@ func (h *Hosts) Update(ctx context.Context, name string, edit func(*HostRow)) er
 			return fault.NotFound("Host '%s' could not be found.", name)
 		}
 		edit(&r)
-		_, err := tx.Exec(ctx, `UPDATE hosts SET zone = ?, disabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE name = ?`,
-			r.Zone, r.Disabled, r.DisabledReason, r.ForcedDown, db.Now(), name)
-		return err
+		if _, err := tx.Exec(ctx, `UPDATE hosts SET zone = ?, disabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE name = ?`,
+			r.Zone, r.Disabled, r.DisabledReason, r.ForcedDown, db.Now(), name); err != nil {
+			return err
+		}
+		return showDisabled(ctx, tx, r.ID, r.Disabled)
 	})
 	if err != nil {
 		return err
@@ -484,6 +492,10 @@ func (h *Hosts) register(ctx context.Context, info hostapi.HostInfo) error {
 	}
 	err := h.DB.Write(ctx, func(tx *db.Tx) error {
 		now := db.Now()
+		var before HostRow
+		if err := tx.Get(ctx, &before, `SELECT * FROM hosts WHERE name = ?`, info.Name); err != nil && !errors.Is(err, db.ErrNoRows) {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `INSERT INTO hosts (name, id, service_id, zone, info, seen_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET info = excluded.info, seen_at = excluded.seen_at`,
 			info.Name, uuid.NewString(), uuid.NewString(), zone, db.AsJSON(info), now, now, now); err != nil {
@@ -496,11 +508,7 @@ func (h *Hosts) register(ctx context.Context, info hostapi.HostInfo) error {
 		if err := placement.EnsureProvider(ctx, tx, id, info.Name); err != nil {
 			return err
 		}
-		q := h.Ratios
-		return placement.SetInventory(ctx, tx, id,
-			placement.Inventory{Class: placement.VCPU, Total: int64(info.VCPUs), Ratio: q.VCPU},
-			placement.Inventory{Class: placement.MemoryMB, Total: int64(info.RAMMiB), Reserved: int64(min(q.ReservedRAMMiB, info.RAMMiB/2)), Ratio: q.RAM},
-			placement.Inventory{Class: placement.DiskGB, Total: int64(info.DiskGiB), Reserved: int64(min(q.ReservedDiskGiB, info.DiskGiB/2)), Ratio: q.Disk})
+		return h.provide(ctx, tx, id, before.Info.V, info)
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type Hints struct {
 	DifferentHost   []string `json:"different_host,omitempty"`
 	BuildNearHostIP string   `json:"build_near_host_ip,omitempty"`
 	CIDR            string   `json:"cidr,omitempty"`
+	Query           string   `json:"query,omitempty"` // JSON, of JsonFilter
 }
 
 // ImageMeta is what a server keeps of its image: enough to build, start and rebuild it when the image is long gone.
@@ -127,7 +128,18 @@ type BlockDevice struct {
 func (s *Server) VolumeBooted() bool { return s.ImageID == "" }
 
 // Resources is what the server takes of its host, in placement's classes. disk is root (none when booted from a volume) + ephemeral + swap.
+// Extra specs "resources:CLASS" of the flavor say otherwise.
 func (s *Server) Resources() (vcpus, ramMiB, diskGiB int) {
+	if asks(s.Flavor.V.ExtraSpecs) || s.Image.V.Properties["hw_cpu_policy"] != "" {
+		if d, err := s.demands(); err == nil { // else it is refused where it would be claimed
+			r := d.share()
+			return r.VCPUs, r.RAMMiB, r.DiskGiB
+		}
+	}
+	return s.flavorResources()
+}
+
+func (s *Server) flavorResources() (vcpus, ramMiB, diskGiB int) {
 	f := s.Flavor.V
 	diskGiB = f.EphemeralGiB + (f.SwapMiB+1023)/1024
 	if !s.VolumeBooted() {

@@ -1,6 +1,10 @@
 package hostapi
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Op is an operation on a server or a volume that a host carries out.
 type Op string
@@ -123,6 +127,26 @@ type HostInfo struct {
 	Gateway       bool      `json:"gateway"`             // may run routers
 	Version       string    `json:"version"`             // nephos version of the agent
 	Started       time.Time `json:"started"`
+
+	// What servers may ask for by name, as text with single blanks so that a HostInfo can be compared.
+	Traits    string `json:"traits,omitempty"`     // sorted names of os-traits that the driver really has
+	NUMACells int    `json:"numa_cells,omitempty"` // NUMA nodes that the driver can give a guest; 0: it lays out none
+	PCPUs     int    `json:"pcpus,omitempty"`      // processors that one guest may have for itself
+	PageSizes string `json:"page_sizes,omitempty"` // KiB, of the huge pages that guests' memory may be made of: "2048 1048576"
+	PCI       string `json:"pci,omitempty"`        // devices to hand to guests, by alias: "gpu=2 nic=4"
+}
+
+// PCIDevices are the counts of PCI, by alias.
+func (h HostInfo) PCIDevices() map[string]int {
+	out := map[string]int{}
+	for _, part := range strings.Fields(h.PCI) {
+		if alias, text, ok := strings.Cut(part, "="); ok {
+			if n, err := strconv.Atoi(text); err == nil && n > 0 {
+				out[alias] += n
+			}
+		}
+	}
+	return out
 }
 
 // Heartbeat is published every HeartbeatEvery by each agent.

@@ -29,6 +29,8 @@ type Wish struct {
 	RootForbidden []string
 	SameSubtree   [][]string // lists of suffixes: one provider of the groups is the ancestor of the others (or they are one)
 	Limit         int        // 0: no bound
+	Tree          string     // id of a root: only candidates of its tree; "": of any
+	OnePerTree    bool       // the first of each tree is enough
 	Flat          bool       // before 1.29: at most one provider of any tree
 }
 
@@ -72,7 +74,14 @@ func (w *Wish) names() (least map[string]int64, traits []string) {
 func loadForest(ctx context.Context, tx *db.Tx, w Wish) (*forest, error) {
 	least, traits := w.names()
 	var providers []Provider
-	if err := tx.Select(ctx, &providers, `SELECT * FROM resource_providers ORDER BY name`); err != nil {
+	var err error
+	if w.Tree == "" {
+		err = tx.Select(ctx, &providers, `SELECT * FROM resource_providers ORDER BY name`)
+	} else { // with the trees of those that may share with it
+		err = tx.Select(ctx, &providers, `SELECT * FROM resource_providers WHERE root_id = ? OR root_id IN (SELECT p.root_id FROM provider_traits t JOIN resource_providers p ON p.id = t.provider_id
+			WHERE t.trait = ?) ORDER BY name`, w.Tree, SharesViaAggregate)
+	}
+	if err != nil {
 		return nil, err
 	}
 	f := newForest(providers)

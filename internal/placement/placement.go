@@ -57,6 +57,10 @@ type Inventory struct {
 	Ratio      float64 `db:"ratio"`
 	Capacity   int64   `db:"capacity"`
 	Used       int64   `db:"used"`
+	// What the provider's owner said last (SyncInventories); -1: it has none.
+	OwnerRatio    float64 `db:"owner_ratio"`
+	OwnerReserved int64   `db:"owner_reserved"`
+	OwnerTotal    int64   `db:"owner_total"`
 }
 
 // Consumer is who takes: a server.

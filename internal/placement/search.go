@@ -23,6 +23,7 @@ type searcher struct {
 	seen   map[string]bool
 	out    []Candidate
 	steps  int
+	before int // candidates of earlier trees
 
 	tree   *tree
 	chosen []*node                    // by place
@@ -47,21 +48,27 @@ func (f *forest) search(w Wish) ([]Candidate, error) {
 		}
 	}
 	for _, t := range f.trees {
-		if !s.rootSuits(t.root) || !s.enter(f, t) {
+		if w.Tree != "" && w.Tree != t.root.ID || !s.rootSuits(t.root) || !s.enter(f, t) {
 			continue
 		}
+		s.before = len(s.out)
 		s.fill(0)
 		if s.steps > patience {
 			return nil, fault.Invalid("resources", "Too many combinations of resource providers: add limit, or ask for fewer groups.")
 		}
-		if s.done() {
+		if s.full() {
 			break
 		}
 	}
 	return s.out, nil
 }
 
-func (s *searcher) done() bool { return s.Limit > 0 && len(s.out) >= s.Limit || s.steps > patience }
+// done says that the search, or that of the present tree, is over.
+func (s *searcher) done() bool {
+	return s.full() || s.OnePerTree && len(s.out) > s.before
+}
+
+func (s *searcher) full() bool { return s.Limit > 0 && len(s.out) >= s.Limit || s.steps > patience }
 
 // plan lays out the places. Groups with suffixes come first: they have fewer options.
 func (s *searcher) plan() {

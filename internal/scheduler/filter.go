@@ -50,12 +50,13 @@ type check struct {
 func because(why string) func(*Host) string { return func(*Host) string { return why } }
 
 // filters in the order in which a removed host is attributed, unless configuration orders them.
-var filters = [...]filter{forcedFilter, computeFilter, retryFilter, sourceFilter, targetFilter, volumeHostFilter, zoneFilter, ramFilter, coreFilter, diskFilter, imagePropertiesFilter, traitsFilter,
+var filters = [...]filter{forcedFilter, computeFilter, retryFilter, sourceFilter, targetFilter, volumeHostFilter, zoneFilter, ramFilter, coreFilter, diskFilter, imagePropertiesFilter, topologyFilter, devicesFilter, placementFilter, traitsFilter,
 	capabilitiesFilter, aggregateSpecsFilter, aggregateImageFilter, aggregateTenancyFilter, antiAffinityFilter, affinityFilter, sameHostFilter, differentHostFilter,
-	nearFilter, ioOpsFilter, numInstancesFilter}
+	nearFilter, ioOpsFilter, numInstancesFilter, aggregateTypeFilter, aggregateIOOpsFilter, aggregateInstancesFilter, isolatedHostsFilter, isolatedAggregatesFilter, jsonFilter, allHostsFilter}
 
 // optional are the filters that are on only when configuration names them.
-var optional = []string{"IoOpsFilter", "NumInstancesFilter"}
+var optional = []string{"IoOpsFilter", "NumInstancesFilter", "AggregateTypeAffinityFilter", "AggregateIoOpsFilter", "AggregateNumInstancesFilter", "IsolatedHostsFilter", "IsolatedAggregatesFilter",
+	"JsonFilter", "AllHostsFilter"}
 
 func filterNamed(name string) *filter {
 	for i := range filters {

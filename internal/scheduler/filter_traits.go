@@ -14,7 +14,7 @@ var traitsFilter = filter{name: "TraitsFilter", kind: true, prepare: func(a *ask
 			}
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 || a.Asked != "" { // Placement has answered it, for whole trees
 		return nil
 	}
 	wrong := func(h *Host) int {

@@ -43,6 +43,10 @@ type Host struct {
 	Address      netip.Addr
 	Capabilities map[string]string // for ComputeCapabilitiesFilter
 	Traits       []string          // for TraitsFilter
+	NUMACells    int               // NUMA nodes that a guest may be given; 0: none are laid out
+	PCPUs        int               // processors that one guest may have for itself
+	PageSizes    []string          // KiB, of huge pages that guests may have
+	Devices      []string          // aliases of the PCI devices that guests may have, sorted
 	Aggregates   []*Aggregate
 }
 
@@ -70,6 +74,9 @@ func (h *Host) describe() string {
 	}
 	say(h.Zone, h.Arch, h.Hypervisor)
 	say(slices.Sorted(slices.Values(h.Traits))...)
+	say(strconv.Itoa(h.NUMACells), strconv.Itoa(h.PCPUs))
+	say(h.PageSizes...)
+	say(h.Devices...)
 	about := func(m map[string]string) {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			say(k, m[k])
@@ -86,5 +93,6 @@ func (h *Host) describe() string {
 // alike says that two hosts have the same description; false may be wrong.
 func (h *Host) alike(o *Host) bool {
 	return h.Zone == o.Zone && h.Arch == o.Arch && h.Hypervisor == o.Hypervisor && slices.Equal(h.Traits, o.Traits) && slices.Equal(h.Aggregates, o.Aggregates) &&
+		h.NUMACells == o.NUMACells && h.PCPUs == o.PCPUs && slices.Equal(h.PageSizes, o.PageSizes) && slices.Equal(h.Devices, o.Devices) &&
 		maps.Equal(h.Capabilities, o.Capabilities)
 }

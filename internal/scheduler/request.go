@@ -21,6 +21,11 @@ type Request struct {
 	DifferentHost []string
 	Hints         HostHints
 	Near          netip.Prefix // build_near_host_ip with cidr; zero: not asked for
+	Query         string       // hint of JsonFilter, a JSON expression; "": none
+	ImageID       string       // for IsolatedHostsFilter
+	FlavorName    string       // for AggregateTypeAffinityFilter
+	Asked         string       // what Placement was asked for, in words; "": nothing that the table does not know
+	Answered      []string     // the hosts that Placement answered with, when Asked
 	Seed          uint64       // breaks ties: equal hosts are taken in an order that depends on it
 }
 
@@ -40,9 +45,12 @@ const (
 
 // Config is what an operator may set.
 type Config struct {
-	Filters []string // names, in the order in which a removed host is attributed; nil: all but IoOpsFilter and NumInstancesFilter
+	Filters []string // names, in the order in which a removed host is attributed; nil: all but those of optional
 	// Multipliers of the weighers by name; positive spreads servers over hosts, negative packs them. One that is absent: Multiplier.
 	Multipliers  map[string]float64
 	MaxIOOps     int // IoOpsFilter; 0: 8 (not among the default filters)
 	MaxInstances int // NumInstancesFilter; 0: 50 (not among the default filters)
+	// IsolatedHostsFilter: these hosts are for servers of these images (ids), and with Restrict for no others. Not among the default filters.
+	IsolatedHosts, IsolatedImages []string
+	RestrictIsolated              bool
 }

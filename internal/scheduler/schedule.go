@@ -118,7 +118,7 @@ func (w *search) prepare() {
 		}
 	}
 	w.masks = make([]uint64, len(w.table.chunks))
-	w.scales = scales(w.request, w.config)
+	w.scales = scales(a, w.table.kinds)
 }
 
 // filter finds the hosts that fit, and the bounds of their weights.
@@ -221,10 +221,10 @@ func (w *search) widen(c *chunk, mask uint64, first bool) {
 	for k := range w.scales {
 		s := &w.scales[k]
 		switch {
-		case s.value != nil:
+		case s.value != nil || s.byKind != nil:
 			fresh := first
 			for m := mask; m != 0; m &= m - 1 {
-				v := s.value(c.hosts[bits.TrailingZeros64(m)])
+				v := s.of(c, bits.TrailingZeros64(m))
 				s.widen(v, v, fresh)
 				fresh = false
 			}

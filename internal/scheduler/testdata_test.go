@@ -24,8 +24,8 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into testdata")
 //
 //	hosts
 //	NAME key=value …      cpu, ram, disk: physical; xcpu, xram, xdisk: capacity (else physical); ucpu, uram, udisk: used; zone, arch, hv, ip, n, io, failures,
-//	                      disabled, down, why; trait=T (many), cap.KEY=V, agg=NAME[:KEY=V[|V]] (many)
-//	schedule N key=value …  cpu, ram, disk, zone, forced, tied, exclude, project, policy, max, group=HOST:N, same, different, near, seed, img.KEY=V, spec.KEY=V
+//	                      disabled, down, why; numa, pcpu, pages, dev; trait=T (many), cap.KEY=V, agg=NAME[:KEY=V[|V]] (many)
+//	schedule N key=value …  cpu, ram, disk, zone, forced, tied, exclude, project, policy, max, group=HOST:N, same, different, near, seed, query, flavor, image, asked, answered, img.KEY=V, spec.KEY=V
 //
 // In values, "~" stands for a blank and "|" for a comma.
 func TestTables(t *testing.T) {
@@ -158,6 +158,14 @@ func host(t *testing.T, words []string) scheduler.Host {
 			h.Up = false
 		case "why":
 			h.Why = v
+		case "numa":
+			h.NUMACells = n
+		case "pcpu":
+			h.PCPUs = n
+		case "pages":
+			h.PageSizes = append(h.PageSizes, v)
+		case "dev":
+			h.Devices = append(h.Devices, v)
 		case "trait":
 			h.Traits = append(h.Traits, v)
 		case "agg":
@@ -226,6 +234,16 @@ func request(t *testing.T, words []string) scheduler.Request {
 			r.Near = netip.MustParsePrefix(v)
 		case "seed":
 			r.Seed = uint64(n)
+		case "query":
+			r.Query = v
+		case "flavor":
+			r.FlavorName = v
+		case "image":
+			r.ImageID = v
+		case "asked":
+			r.Asked = v
+		case "answered":
+			r.Answered = strings.Split(v, ",")
 		default:
 			if name, ok := strings.CutPrefix(k, "img."); ok {
 				r.ImageProps[name] = v
@@ -250,6 +268,12 @@ func configuration(t *testing.T, words []string) *scheduler.Config {
 			c.MaxIOOps = n
 		case "max_instances":
 			c.MaxInstances = n
+		case "isolated_hosts":
+			c.IsolatedHosts = strings.Split(v, ",")
+		case "isolated_images":
+			c.IsolatedImages = strings.Split(v, ",")
+		case "restrict":
+			c.RestrictIsolated = n == 1
 		default:
 			f, err := strconv.ParseFloat(v, 64)
 			require.NoError(t, err)

@@ -155,3 +155,53 @@ func TestOpenStackClient(t *testing.T) {
 	require.Contains(t, errs, "nosuch")
 	c.fsckClean()
 }
+
+// TestPlacementClient is Debian's openstackclient with its placement plugin, unchanged: a tree of providers is made, described, taken of, asked for candidates
+// and removed.
+func TestPlacementClient(t *testing.T) {
+	t.Parallel()
+	needs(t, "/usr/bin/openstack", "python3-openstackclient")
+	needs(t, "/usr/lib/python3/dist-packages/osc_placement", "python3-osc-placement")
+	c := fakeCloud(t, 1)
+	op := func(args ...string) string {
+		t.Helper()
+		return c.openstack(append([]string{"--os-placement-api-version", "1.39"}, args...)...)
+	}
+	show := func(args ...string) reply { t.Helper(); return reply{body: []byte(op(append(args, "-f", "json")...))} }
+
+	require.Contains(t, op("resource", "provider", "list"), "fake-00001", "a compute host is a provider")
+	root := show("resource", "provider", "create", "node").str("uuid")
+	child := show("resource", "provider", "create", "card", "--parent-provider", root).str("uuid")
+	require.Equal(t, root, show("resource", "provider", "show", child).str("root_provider_uuid"))
+	op("resource", "class", "create", "CUSTOM_TAPE")
+	op("trait", "create", "CUSTOM_GOLD")
+	op("resource", "provider", "inventory", "set", root, "--resource", "VCPU=8", "--resource", "VCPU:allocation_ratio=2.0", "--resource", "MEMORY_MB=1024")
+	op("resource", "provider", "inventory", "class", "set", root, "MEMORY_MB", "--total", "2048")
+	op("resource", "provider", "inventory", "set", child, "--resource", "CUSTOM_TAPE=3")
+	require.Regexp(t, `CUSTOM_TAPE .* 3 `, op("resource", "provider", "inventory", "list", child))
+	op("resource", "provider", "trait", "set", child, "--trait", "CUSTOM_GOLD")
+	require.Contains(t, op("trait", "list", "--associated"), "CUSTOM_GOLD")
+	agg := "4f4a5d6e-56c3-4d9a-b2a2-4c8c9a52f1e0"
+	generation := show("resource", "provider", "show", root).str("generation")
+	op("resource", "provider", "aggregate", "set", root, "--aggregate", agg, "--generation", generation)
+	require.Contains(t, op("resource", "provider", "aggregate", "list", root), agg)
+
+	candidates := op("allocation", "candidate", "list", "--resource", "VCPU=2", "--member-of", agg, "--group", "1", "--resource", "CUSTOM_TAPE=1", "--required", "CUSTOM_GOLD")
+	require.Contains(t, candidates, "CUSTOM_TAPE=1")
+	require.Contains(t, candidates, root)
+	server := "6f1b5d92-5f0d-4a07-9d2f-2d7c6a3f8a11"
+	op("resource", "provider", "allocation", "set", server, "--allocation", "rp="+root+",VCPU=2", "--allocation", "rp="+child+",CUSTOM_TAPE=1", "--project-id", "p", "--user-id", "u", "--consumer-type", "INSTANCE")
+	require.Contains(t, op("resource", "provider", "allocation", "show", server), child)
+	require.Regexp(t, `VCPU .* 2 `, op("resource", "provider", "usage", "show", root))
+	_, errs, err := c.try("/usr/bin/openstack", "--os-placement-api-version", "1.39", "resource", "provider", "delete", child)
+	require.Error(t, err)
+	require.Contains(t, errs, "allocations")
+	op("resource", "provider", "allocation", "delete", server)
+	op("resource", "provider", "trait", "delete", child)
+	op("resource", "provider", "inventory", "delete", child)
+	op("resource", "provider", "delete", child)
+	op("resource", "provider", "delete", root)
+	op("trait", "delete", "CUSTOM_GOLD")
+	op("resource", "class", "delete", "CUSTOM_TAPE")
+	c.fsckClean()
+}

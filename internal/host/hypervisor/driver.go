@@ -109,10 +109,11 @@ type Driver interface {
 
 // Info describes a driver on this machine.
 type Info struct {
-	Driver  string // qemu, fake
-	Version string // of the hypervisor: 7.2.22
-	Accel   string // kvm, tcg, fake
-	Detail  string // why this accelerator, for doctor: "tcg 0.08 s, kvm 2.90 s"
+	Driver  string   // qemu, fake
+	Version string   // of the hypervisor: 7.2.22
+	Accel   string   // kvm, tcg, fake
+	Detail  string   // why this accelerator, for doctor: "tcg 0.08 s, kvm 2.90 s"
+	Traits  []string // names of os-traits that are true of guests here, sorted
 }
 
 // Status is how one guest is.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"slices"
 
 	"nephos/internal/db"
 	"nephos/internal/fault"
@@ -63,7 +64,7 @@ func (s *server) setAllocations(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.write(r, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, []placement.Demand{d}) })
+	return nil, s.allocate(r, []placement.Demand{d}, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, []placement.Demand{d}) })
 }
 
 func (s *server) bulkAllocations(r *httpapi.Request) (any, error) {
@@ -75,7 +76,33 @@ func (s *server) bulkAllocations(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.write(r, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, all) })
+	return nil, s.allocate(r, all, func(tx *db.Tx) error { return placement.SetAllocations(r.Context(), tx, all) })
+}
+
+// allocate runs fn in a write and tells of the providers that consumers took of before or take of now.
+func (s *server) allocate(r *httpapi.Request, demands []placement.Demand, fn func(tx *db.Tx) error) error {
+	var ids []string
+	err := s.write(r, func(tx *db.Tx) error {
+		ids = ids[:0]
+		for _, d := range demands {
+			held, err := placement.AllocationsOf(r.Context(), tx, d.ID)
+			if err != nil {
+				return err
+			}
+			for _, a := range held {
+				ids = append(ids, a.ProviderID)
+			}
+			for id := range d.Resources {
+				ids = append(ids, id)
+			}
+		}
+		return fn(tx)
+	})
+	if err == nil {
+		slices.Sort(ids)
+		s.changed(r.Context(), slices.Compact(ids))
+	}
+	return err
 }
 
 // demandsOf reads the bodies of several consumers.
@@ -142,7 +169,7 @@ func (s *server) showAllocations(r *httpapi.Request) (any, error) {
 
 func (s *server) deleteAllocations(r *httpapi.Request) (any, error) {
 	id := canonical(r.Param("consumer"))
-	return nil, s.write(r, func(tx *db.Tx) error {
+	return nil, s.allocate(r, []placement.Demand{{Consumer: placement.Consumer{ID: id}}}, func(tx *db.Tx) error {
 		if _, err := placement.GetConsumer(r.Context(), tx, id); err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func (s *server) replaceInventories(r *httpapi.Request) (any, error) {
 		}
 		invs, classes = append(invs, i), append(classes, class)
 	}
-	return s.of(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.of(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		if err := placement.Classes.Require(r.Context(), tx, classes); err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func (s *server) putInventory(r *httpapi.Request, class string, create bool) (an
 	if err != nil {
 		return nil, err
 	}
-	return s.of(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.of(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		if err := placement.Classes.Require(r.Context(), tx, []string{class}); err != nil {
 			return nil, err
 		}
@@ -137,7 +137,7 @@ func (s *server) showInventory(r *httpapi.Request) (any, error) {
 }
 
 func (s *server) deleteInventory(r *httpapi.Request) (any, error) {
-	return s.of(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.of(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		return nil, placement.DeleteInventory(r.Context(), tx, id, r.Param("class"))
 	})
 }

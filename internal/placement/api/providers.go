@@ -182,6 +182,15 @@ func (s *server) deleteProvider(r *httpapi.Request) (any, error) {
 	return nil, s.write(r, func(tx *db.Tx) error { return placement.DeleteProvider(r.Context(), tx, canonical(r.Param("id"))) })
 }
 
+// change runs fn in a write on one provider and tells of it.
+func (s *server) change(r *httpapi.Request, fn func(tx *db.Tx) error) error {
+	err := s.write(r, fn)
+	if err == nil {
+		s.changed(r.Context(), []string{canonical(r.Param("id"))})
+	}
+	return err
+}
+
 // of runs fn on the provider of the URL and gives its answer the provider's generation as it is afterwards.
 func (s *server) of(r *httpapi.Request, run func(*httpapi.Request, func(*db.Tx) error) error, fn func(tx *db.Tx, id string) (map[string]any, error)) (any, error) {
 	var out map[string]any
@@ -242,7 +251,7 @@ func (s *server) setAggregates(r *httpapi.Request) (any, error) {
 	for i, a := range in.Aggregates {
 		in.Aggregates[i] = canonical(a)
 	}
-	return s.aggregatesOf(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.aggregatesOf(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		if err := placement.SetAggregates(r.Context(), tx, id, in.Generation, in.Aggregates); err != nil {
 			return nil, err
 		}
@@ -267,7 +276,7 @@ func (s *server) setProviderTraits(r *httpapi.Request) (any, error) {
 	if err := r.Decode(&in); err != nil {
 		return nil, err
 	}
-	return s.of(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.of(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		if err := placement.SetTraits(r.Context(), tx, id, in.Generation, in.Traits); err != nil {
 			return nil, err
 		}
@@ -276,7 +285,7 @@ func (s *server) setProviderTraits(r *httpapi.Request) (any, error) {
 }
 
 func (s *server) clearProviderTraits(r *httpapi.Request) (any, error) {
-	return s.of(r, s.write, func(tx *db.Tx, id string) (map[string]any, error) {
+	return s.of(r, s.change, func(tx *db.Tx, id string) (map[string]any, error) {
 		return nil, placement.SetTraits(r.Context(), tx, id, -1, nil)
 	})
 }

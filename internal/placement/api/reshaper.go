@@ -41,10 +41,18 @@ func (s *server) reshape(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.write(r, func(tx *db.Tx) error {
+	err = s.allocate(r, demands, func(tx *db.Tx) error {
 		if err := placement.Classes.Require(r.Context(), tx, classes); err != nil {
 			return err
 		}
 		return placement.Reshape(r.Context(), tx, shapes, demands)
 	})
+	if err == nil {
+		ids := make([]string, 0, len(seen))
+		for id := range seen {
+			ids = append(ids, id)
+		}
+		s.changed(r.Context(), ids)
+	}
+	return nil, err
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
@@ -17,6 +18,8 @@ type Deps struct {
 	AuthURI string
 	Policy  *policy.Enforcer // with Rules in it; nil: policy.Base and Rules
 	Log     *slog.Logger     // nil: the default logger
+	// Changed is told of providers whose inventories, use, traits or aggregates a client has changed, after the commit; nil: nobody wants to know. It must be quick.
+	Changed func(ctx context.Context, providerIDs []string)
 }
 
 // The oldest and newest microversions.
@@ -35,7 +38,10 @@ var Rules = policy.Rules{
 	"placement:reshaper:reshape": "rule:service",
 }
 
-type server struct{ db *db.DB }
+type server struct {
+	db      *db.DB
+	changed func(ctx context.Context, providerIDs []string)
+}
 
 // New returns the service's table; the caller compiles it.
 func New(d Deps) (*httpapi.Service, error) {
@@ -49,7 +55,10 @@ func New(d Deps) (*httpapi.Service, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s := &server{db: d.DB}
+	s := &server{db: d.DB, changed: d.Changed}
+	if s.changed == nil {
+		s.changed = func(context.Context, []string) {}
+	}
 	return &httpapi.Service{
 		Name: "placement", Auth: d.Auth, AuthURI: d.AuthURI, Policy: d.Policy, Errors: errorBody, Log: log,
 		Micro:  &httpapi.Microversions{Service: "placement", Min: oldest, Max: newest, Default: oldest},

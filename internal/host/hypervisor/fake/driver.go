@@ -43,9 +43,13 @@ func New(cfg Config) *Driver {
 	return &Driver{cfg: cfg, events: hypervisor.NewEventQueue(), guests: map[string]*record{}, nextPID: 1 << 22} // above any real pid
 }
 
+// traits of a simulated host: it takes any image and any device.
+var traits = []string{"COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NET_VIF_MODEL_VIRTIO", "COMPUTE_NODE", "COMPUTE_STORAGE_BUS_VIRTIO", "COMPUTE_VOLUME_ATTACH",
+	"COMPUTE_VOLUME_EXTEND", "HW_ARCH_X86_64", "HW_CPU_X86_AVX2", "HW_CPU_X86_SSE42"}
+
 // Info is the same on every machine.
 func (d *Driver) Info(context.Context) (hypervisor.Info, error) {
-	return hypervisor.Info{Driver: "fake", Version: "1", Accel: "fake", Detail: "simulated guests"}, nil
+	return hypervisor.Info{Driver: "fake", Version: "1", Accel: "fake", Detail: "simulated guests", Traits: traits}, nil
 }
 
 // Adopt reads the records of an earlier driver.

@@ -107,7 +107,7 @@ func (d *Driver) Info(ctx context.Context) (hypervisor.Info, error) {
 	if err != nil {
 		return hypervisor.Info{}, err
 	}
-	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail}, nil
+	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail, Traits: strings.Fields(a.Traits)}, nil
 }
 
 func (d *Driver) accelerator(ctx context.Context) (accelerator, error) {

@@ -390,6 +390,11 @@ func TestAccelerator(t *testing.T) {
 	if (a.Accel != "tcg" && a.Accel != "kvm") || !strings.Contains(a.Detail, a.Accel) {
 		t.Errorf("%+v", a)
 	}
+	for _, trait := range []string{"COMPUTE_NODE", "HW_CPU_X86_SSE2"} {
+		if !strings.Contains(a.Traits, trait) {
+			t.Errorf("%s is not among the traits %s", trait, a.Traits)
+		}
+	}
 	began := time.Now()
 	again, err := choose(t.Context(), binaryName, "auto", cache, w.d.cred)
 	if err != nil || again != a || time.Since(began) > 50*time.Millisecond {

@@ -88,6 +88,7 @@ type accelerator struct {
 	Accel   string `json:"accel"`
 	Version string `json:"version"`
 	Detail  string `json:"detail"`
+	Traits  string `json:"traits"` // what guests find under this accelerator: names with blanks between
 }
 
 // Choose gives the accelerator to use: the configured one, the cached answer for this QEMU, kernel and processor, or a new probe.
@@ -105,7 +106,7 @@ func choose(ctx context.Context, binary, want, cache string, cred *syscall.Crede
 		return accelerator{}, err
 	}
 	_, noKVM := os.Stat("/dev/kvm")
-	key := fmt.Sprintf("%s %d %d | %s | %s | kvm %t | %s", path, st.Size(), st.ModTime().Unix(), unix.ByteSliceToString(kernel.Release[:]), cpuModel(), noKVM == nil, want)
+	key := fmt.Sprintf("2 | %s %d %d | %s | %s | kvm %t | %s", path, st.Size(), st.ModTime().Unix(), unix.ByteSliceToString(kernel.Release[:]), cpuModel(), noKVM == nil, want)
 	var a accelerator
 	if b, err := os.ReadFile(cache); err == nil && json.Unmarshal(b, &a) == nil && a.Key == key {
 		return a, nil
@@ -118,6 +119,9 @@ func choose(ctx context.Context, binary, want, cache string, cred *syscall.Crede
 		if err := a.measure(ctx, path, noKVM == nil, cred); err != nil {
 			return a, err
 		}
+	}
+	if a.Traits, err = traits(ctx, path, a.Accel, cred); err != nil {
+		return a, fault.Unavailable("%s under %s does not tell what it can do", path, a.Accel).WithCause(err)
 	}
 	if cache != "" {
 		// A torn or lost cache costs a new probe, no more.
