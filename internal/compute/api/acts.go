@@ -189,6 +189,7 @@ func (f *face) rebuild(r *httpapi.Request) (any, error) {
 	if o, ok := body.(obj); ok {
 		server, _ := o["server"].(obj)
 		server["adminPass"] = password
+		delete(server, "OS-EXT-SRV-ATTR:user_data") // Nova's answer to a rebuild shows it once, to everybody
 		if r.Version.AtLeast(v(57)) {
 			server["user_data"] = orNil(s.UserData)
 		}

@@ -225,11 +225,6 @@ func (f *face) createFlavor(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !made.Public { // Nova gives the creator's project access to its private flavor
-		if err := f.svc.SetFlavorAccess(r.Context(), made.ID, r.Creds.ProjectID, true); err != nil {
-			return nil, err
-		}
-	}
 	return obj{"flavor": f.flavorView(r, made, true)}, nil
 }
 

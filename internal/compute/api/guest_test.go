@@ -1,6 +1,10 @@
 package api_test
 
 import (
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
@@ -170,5 +174,67 @@ func TestAggregateImages(t *testing.T) {
 			}
 			return len(got) == 2 && got[0] == imageID && got[1] == bigImage
 		}, waitFor, tickFor)
+	})
+}
+
+func TestHostStatus(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", nil)
+	host := w.settle(id).text("server", "OS-EXT-SRV-ATTR:host")
+	status := func() string {
+		return w.call("admin", "2.16", "GET", "/v2.1/servers/"+id, nil).want(200).text("server", "host_status")
+	}
+	service := func(action string, extra m) {
+		body := m{"host": host, "binary": "nova-compute"}
+		for k, v := range extra {
+			body[k] = v
+		}
+		w.call("admin", "2.11", "PUT", "/v2.1/os-services/"+action, body).want(200)
+	}
+	require.Equal(t, "UP", status())
+	service("disable", nil)
+	require.Equal(t, "MAINTENANCE", status())
+	service("force-down", m{"forced_down": true})
+	require.Equal(t, "DOWN", status())
+	service("force-down", m{"forced_down": false})
+	service("enable", nil)
+	require.Equal(t, "UP", status())
+}
+
+func TestCertificatesAsKeypairs(t *testing.T) {
+	w := lite(t)
+	const path = "/v2.1/os-keypairs"
+	made := w.call("a", "2.2", "POST", path, m{"keypair": m{"name": "cert", "type": "x509"}}).want(201)
+	require.Equal(t, "x509", made.text("keypair", "type"))
+	pair, err := tls.X509KeyPair([]byte(made.text("keypair", "public_key")), []byte(made.text("keypair", "private_key")))
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(pair.Certificate[0])
+	require.NoError(t, err)
+	require.Equal(t, "ua", cert.Subject.CommonName)
+	require.Equal(t, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, cert.ExtKeyUsage)
+	require.Contains(t, string(cert.Raw), "ua@localhost")
+	sum := sha1.Sum(cert.Raw)
+	require.Equal(t, hex.EncodeToString(sum[:]), strings.ReplaceAll(made.text("keypair", "fingerprint"), ":", ""))
+
+	again := w.call("a", "2.92", "POST", path, m{"keypair": m{"name": "imported", "type": "x509", "public_key": made.text("keypair", "public_key")}}).want(201)
+	require.Equal(t, made.text("keypair", "fingerprint"), again.text("keypair", "fingerprint"))
+	w.call("a", "2.2", "POST", path, m{"keypair": m{"name": "bad", "type": "x509", "public_key": pubKey}}).want(400)
+	w.call("a", "2.2", "POST", path, m{"keypair": m{"name": "bad", "type": "ssh", "public_key": made.text("keypair", "public_key")}}).want(400)
+	w.call("a", "2.1", "POST", path, m{"keypair": m{"name": "bad", "type": "x509"}}).want(400)
+}
+
+// Limits of the network's resources can be set where old clients set them, and are shown there.
+func TestOldQuotaNames(t *testing.T) {
+	each(t, func(w *world) {
+		t := w.t
+		w.call("admin", "2.1", "PUT", "/v2.1/os-quota-class-sets/default", m{"quota_class_set": m{"fixed_ips": 99}}).want(200)
+		require.EqualValues(t, 99, w.call("admin", "2.1", "GET", "/v2.1/os-quota-class-sets/default", nil).at("quota_class_set", "fixed_ips"))
+		require.EqualValues(t, 99, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA, nil).at("quota_set", "fixed_ips"))
+		w.call("admin", "2.1", "PUT", "/v2.1/os-quota-sets/"+projectA, m{"quota_set": m{"fixed_ips": 7, "security_groups": 8}}).want(200)
+		require.EqualValues(t, 7, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA+"/detail", nil).at("quota_set", "fixed_ips", "limit"))
+		w.call("admin", "2.1", "DELETE", "/v2.1/os-quota-sets/"+projectA, nil).want(202)
+		require.EqualValues(t, 99, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA, nil).at("quota_set", "fixed_ips"))
+		require.EqualValues(t, -1, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA, nil).at("quota_set", "security_groups"))
+		w.call("admin", "2.36", "PUT", "/v2.1/os-quota-sets/"+projectA, m{"quota_set": m{"fixed_ips": 7}}).want(400)
 	})
 }

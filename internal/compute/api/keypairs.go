@@ -125,10 +125,11 @@ func (f *face) createKeypair(r *httpapi.Request) (any, error) {
 	if !allowed.MatchString(clean) {
 		return nil, fault.Invalid("name", "Keypair data is invalid: Keypair name contains unsafe characters")
 	}
-	if b.Keypair.Type == "x509" {
-		return nil, fault.Invalid("type", "Keypairs of type x509 are not supported: nephos boots no guests that use them.")
+	kind := compute.KeySSH
+	if b.Keypair.Type != "" && r.Version.AtLeast(v(2)) {
+		kind = b.Keypair.Type
 	}
-	k, private, err := f.svc.CreateKeypair(r.Context(), r.Creds.ProjectID, owner(r), clean, b.Keypair.PublicKey)
+	k, private, err := f.svc.CreateKeypair(r.Context(), r.Creds.ProjectID, owner(r), clean, kind, b.Keypair.PublicKey)
 	if err != nil {
 		return nil, err
 	}

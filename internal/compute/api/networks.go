@@ -214,6 +214,9 @@ func (f *face) addFloating(r *httpapi.Request) (any, error) {
 				continue
 			}
 			_, err := f.deps.Networks.UpdateFloatingIP(r.Context(), scope(r), x.ID, network.FloatingIPPatch{PortID: network.Some(p.ID), FixedIP: network.Some(a.IP)}, nil)
+			if fault.KindOf(err) == fault.KindConflict { // Nova: 400, whatever the network service says
+				err = fault.Invalid("address", "Unable to associate floating IP %s to fixed IP %s for instance %s. Error: %s", x.Address, a.IP, r.Param("id"), fault.Message(err)).WithCause(err)
+			}
 			return &httpapi.Response{Status: http.StatusAccepted}, err
 		}
 	}

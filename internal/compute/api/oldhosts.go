@@ -24,14 +24,14 @@ func (f *face) oldHostRoutes() []httpapi.Route {
 	node := func(method, path, name, rule string, h httpapi.Handler) httpapi.Route {
 		return httpapi.Route{Method: method, Path: path, Name: "baremetal." + name, Max: v(35), Rule: rule, Handler: h}
 	}
-	add, remove := node(post, nodes+"/{id}/action", "interface.add", metal+"list", elsewhere), node(post, nodes+"/{id}/action", "interface.remove", metal+"list", elsewhere)
+	add, remove := node(post, nodes+"/{id}/action", "interface.add", "", elsewhere), node(post, nodes+"/{id}/action", "interface.remove", "", elsewhere)
 	add.Action, remove.Action = "add_interface", "remove_interface"
 	return append(out,
 		node(get, nodes, "list", metal+"list", func(*httpapi.Request) (any, error) { return obj{"nodes": []obj{}}, nil }), // every host of this cloud is a hypervisor
 		node(get, nodes+"/{id}", "show", metal+"show", func(r *httpapi.Request) (any, error) {
 			return nil, fault.NotFound("Node %s could not be found.", r.Param("id"))
 		}),
-		node(post, nodes, "create", metal+"list", elsewhere), node(del, nodes+"/{id}", "delete", metal+"list", elsewhere), add, remove)
+		node(post, nodes, "create", "", elsewhere), node(del, nodes+"/{id}", "delete", "", elsewhere), add, remove)
 }
 
 // elsewhere is Nova's answer to writes of bare metal nodes: they were only ever shown.

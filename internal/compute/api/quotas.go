@@ -11,11 +11,15 @@ import (
 	"nephos/internal/quota"
 )
 
-// proxied are the network resources that quota sets named before 2.36 (class sets before 2.50); their limits are the network service's, shown as unlimited.
+// proxied are the network resources that quota sets named before 2.36 (class sets before 2.50). What is set here is shown here and stops nobody: the limits in force
+// are the network service's.
 var (
 	proxied  = []string{"floating_ips", "fixed_ips", "security_groups", "security_group_rules"}
 	injected = []string{"injected_files", "injected_file_content_bytes", "injected_file_path_bytes"} // gone in 2.57
 )
+
+// limited are all resources that have a limit here.
+var limited = slices.Concat(quota.ComputeResources, proxied)
 
 // quotaNames are the resources that a version knows. proxy is the version that took the network's away.
 func quotaNames(version httpapi.Version, proxy int) []string {
@@ -60,14 +64,6 @@ func (f *face) quotaRoutes() []httpapi.Route {
 		{Method: get, Path: "/os-quota-class-sets/{id}", Name: "quotaclasses.show", Rule: class + "show", Handler: f.showClass(true)},
 		{Method: put, Path: "/os-quota-class-sets/{id}", Name: "quotaclasses.update", Rule: class + "update", Body: classBody, Handler: f.updateClass},
 	}
-}
-
-func fillProxied(m map[string]int64) map[string]int64 {
-	out := maps.Clone(m)
-	for _, n := range proxied {
-		out[n] = quota.Unlimited
-	}
-	return out
 }
 
 // limits is what a project may have and has; an admin may ask for another's.
@@ -128,25 +124,24 @@ func (f *face) showQuota(detail bool) httpapi.Handler {
 
 func (f *face) quotaOf(r *httpapi.Request) (limits, usage map[string]int64, err error) {
 	err = f.read(r, func(tx *db.Tx) error {
-		if limits, err = f.deps.Quotas.Limits(r.Context(), tx, r.Param("id"), quota.ComputeResources); err != nil {
+		if limits, err = f.deps.Quotas.Limits(r.Context(), tx, r.Param("id"), limited); err != nil {
 			return err
 		}
 		usage, err = f.deps.Quotas.Usage(r.Context(), tx, r.Param("id"))
 		return err
 	})
-	return fillProxied(limits), usage, err
+	return limits, usage, err
 }
 
 func (f *face) quotaDefaults(r *httpapi.Request) (any, error) {
 	var l map[string]int64
 	err := f.read(r, func(tx *db.Tx) (err error) {
-		l, err = f.deps.Quotas.DefaultLimits(r.Context(), tx, quota.ComputeResources)
+		l, err = f.deps.Quotas.DefaultLimits(r.Context(), tx, limited)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	l = fillProxied(l)
 	out := obj{"id": r.Param("id")}
 	for _, n := range quotaNames(r.Version, 36) {
 		out[n] = l[n]
@@ -154,7 +149,7 @@ func (f *face) quotaDefaults(r *httpapi.Request) (any, error) {
 	return obj{"quota_set": out}, nil
 }
 
-// updateQuota sets limits; one below what is in use needs force (Nova). Limits of the network's resources are accepted and have no effect here, as in Nova.
+// updateQuota sets limits; one below what is in use needs force (Nova).
 func (f *face) updateQuota(r *httpapi.Request) (any, error) {
 	var b struct {
 		Set map[string]flexText `json:"quota_set"`
@@ -182,13 +177,12 @@ func (f *face) updateQuota(r *httpapi.Request) (any, error) {
 				return err
 			}
 		}
-		l, err = f.deps.Quotas.Limits(r.Context(), tx, project, quota.ComputeResources)
+		l, err = f.deps.Quotas.Limits(r.Context(), tx, project, limited)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	l = fillProxied(l)
 	out := obj{}
 	for _, n := range quotaNames(r.Version, 36) {
 		out[n] = l[n]
@@ -200,7 +194,7 @@ func (f *face) updateQuota(r *httpapi.Request) (any, error) {
 func quotaValues(raw map[string]flexText) (map[string]int64, error) {
 	out := map[string]int64{}
 	for n, x := range raw {
-		if !slices.Contains(quota.ComputeResources, n) {
+		if !slices.Contains(limited, n) {
 			continue
 		}
 		var i flexInt
@@ -214,7 +208,7 @@ func quotaValues(raw map[string]flexText) (map[string]int64, error) {
 
 func (f *face) deleteQuota(r *httpapi.Request) (any, error) {
 	return nil, f.svc.DB.Write(r.Context(), func(tx *db.Tx) error {
-		return f.deps.Quotas.Reset(r.Context(), tx, r.Param("id"), quota.ComputeResources)
+		return f.deps.Quotas.Reset(r.Context(), tx, r.Param("id"), limited)
 	})
 }
 
@@ -223,13 +217,12 @@ func (f *face) showClass(withID bool) httpapi.Handler {
 	return func(r *httpapi.Request) (any, error) {
 		var l map[string]int64
 		err := f.read(r, func(tx *db.Tx) (err error) {
-			l, err = f.deps.Quotas.DefaultLimits(r.Context(), tx, quota.ComputeResources)
+			l, err = f.deps.Quotas.DefaultLimits(r.Context(), tx, limited)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		l = fillProxied(l)
 		out := obj{}
 		if withID {
 			out["id"] = r.Param("id")

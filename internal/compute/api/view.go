@@ -146,15 +146,7 @@ func attributes(out obj, s *compute.Server) {
 	out["OS-EXT-SRV-ATTR:root_device_name"], out["OS-EXT-SRV-ATTR:user_data"] = s.RootDevice, orNil(s.UserData)
 }
 
-func (f *face) hostStatus(s *compute.Server) string {
-	switch {
-	case s.Host == "":
-		return ""
-	case f.svc.Hosts.Up(s.Host):
-		return "UP"
-	}
-	return "DOWN"
-}
+func (f *face) hostStatus(s *compute.Server) string { return f.svc.Hosts.HostStatus(s.Host) }
 
 // task is the task state as Nova would show it: what is busy with a device shows none, what is being built shows what its host tells.
 func (f *face) task(s *compute.Server) string {
