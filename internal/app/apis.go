@@ -119,7 +119,10 @@ func (c *controller) apis() ([]face, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.port == config.PortImage {
+		switch s.port {
+		case config.PortIdentity:
+			h = identityapi.AdminSide(h)
+		case config.PortImage:
 			h = withUploads(h, c.compute, c.log)
 		}
 		out = append(out, face{s.svc.Name, s.port, h})

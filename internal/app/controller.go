@@ -16,6 +16,7 @@ import (
 	"nephos/internal/config"
 	"nephos/internal/db"
 	"nephos/internal/identity"
+	identityapi "nephos/internal/identity/api"
 	"nephos/internal/image"
 	"nephos/internal/image/metadef"
 	"nephos/internal/network"
@@ -116,7 +117,8 @@ func (c *controller) bootstrap(ctx context.Context, password string) error {
 	cfg := c.cfg
 	v2 := func(port int, path string) string { return cfg.URL(port, path) }
 	err := c.identity.Bootstrap(ctx, identity.Bootstrap{AdminPassword: password, Region: cfg.Region, Endpoints: []identity.BootstrapEndpoint{
-		{Type: "identity", Name: "keystone", Description: "OpenStack Identity", URL: v2(config.PortIdentity, "/v3"), LegacyURL: v2(config.PortIdentity, "/v2.0")},
+		{Type: "identity", Name: "keystone", Description: "OpenStack Identity", URL: v2(config.PortIdentity, "/v3"), AdminURL: v2(config.PortIdentity, identityapi.AdminPath+"/v3"),
+			LegacyURL: v2(config.PortIdentity, "/v2.0"), LegacyAdminURL: v2(config.PortIdentity, identityapi.AdminPath+"/v2.0")},
 		{Type: "compute", Name: "nova", Description: "OpenStack Compute", URL: v2(config.PortCompute, "/v2.1"), LegacyURL: v2(config.PortCompute, "/v2/%(project_id)s")},
 		{Type: "image", Name: "glance", Description: "OpenStack Image", URL: v2(config.PortImage, "")},
 		{Type: "network", Name: "neutron", Description: "OpenStack Networking", URL: v2(config.PortNetwork, "")},

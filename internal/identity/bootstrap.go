@@ -26,6 +26,7 @@ type BootstrapEndpoint struct {
 	URL                     string // public, and for the other interfaces where they have none
 	InternalURL, AdminURL   string
 	LegacyURL               string // see Endpoint.LegacyURL; all three interfaces get it
+	LegacyAdminURL          string // instead of LegacyURL, for the admin interface
 }
 
 // chain is the implied roles of OpenStack's personas: each implies the next.
@@ -177,7 +178,11 @@ func bootstrapService(ctx context.Context, tx *db.Tx, region string, b Bootstrap
 		return err
 	}
 	for iface, url := range map[string]string{"public": b.URL, "internal": or(b.InternalURL, b.URL), "admin": or(b.AdminURL, b.URL)} {
-		if err := bootstrapEndpoint(ctx, tx, Endpoint{ServiceID: c.ID, Interface: iface, RegionID: &region, URL: url, LegacyURL: b.LegacyURL, Enabled: true}); err != nil {
+		legacy := b.LegacyURL
+		if iface == "admin" {
+			legacy = or(b.LegacyAdminURL, legacy)
+		}
+		if err := bootstrapEndpoint(ctx, tx, Endpoint{ServiceID: c.ID, Interface: iface, RegionID: &region, URL: url, LegacyURL: legacy, Enabled: true}); err != nil {
 			return err
 		}
 	}

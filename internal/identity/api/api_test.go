@@ -40,7 +40,7 @@ func newCloud(t *testing.T, d *db.DB) *cloud {
 	require.NoError(t, err)
 	h, err := table.Compile()
 	require.NoError(t, err)
-	return &cloud{t: t, h: h, svc: svc, admin: identitytest.AdminToken(t, svc)}
+	return &cloud{t: t, h: api.AdminSide(h), svc: svc, admin: identitytest.AdminToken(t, svc)}
 }
 
 // each runs fn on both databases.

@@ -110,6 +110,26 @@ func TestFolsomTokenLife(t *testing.T) {
 	})
 }
 
+// The admin side is the same API, but the list of all tenants is an administrator's there.
+func TestAdminSideOfItsOwn(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		u := c.create("user", m{"name": "u", "password": "pw"})
+		p := c.create("project", m{"name": "p"})
+		c.do(204, "PUT", "/v3/projects/"+p+"/users/"+u+"/roles/"+c.roleID("member"), nil)
+		user := c.login(u, "pw", m{"project": m{"id": p}})
+		require.Equal(t, []string{"p"}, c.call(user, "GET", "/v2.0/tenants", nil).names("tenants", "name"))
+		require.Equal(t, 403, c.call(user, "GET", "/admin/v2.0/tenants", nil).code)
+		require.Equal(t, 401, c.call("", "GET", "/admin/v2.0/tenants", nil).code)
+		require.Contains(t, c.do(200, "GET", "/admin/v2.0/tenants", nil).names("tenants", "name"), "p")
+		c.do(200, "GET", "/admin/v2.0/tenants/"+p, nil)
+		c.do(200, "GET", "/admin/v3/users/"+u, nil)
+		c.do(200, "GET", "/admin/v3/", nil)
+		require.Equal(t, 300, c.call("", "GET", "/admin/", nil).code)
+		require.Equal(t, 300, c.call("", "GET", "/admin", nil).code)
+		require.Equal(t, 404, c.call(c.admin, "GET", "/administer/v3/users", nil).code)
+	})
+}
+
 // gophercloud through a socket, both versions.
 func TestGophercloud(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {

@@ -102,12 +102,16 @@ func (f *face) v2Tenant(r *httpapi.Request, id string) (*identity.Project, error
 	return p, err
 }
 
-// v2Tenants is GET /v2.0/tenants: those that the token's user may use; for an administrator who asks by name, that one; `?all` has no meaning
-// of old: administrators had all tenants on a port of their own, and see all here.
+// v2Tenants is GET /v2.0/tenants: those that the token's user may use, all of them for an administrator, who alone is answered on the admin side; with a name, that one.
 func (f *face) v2Tenants(r *httpapi.Request) (any, error) {
 	var ps []identity.Project
 	var err error
 	name := r.URL.Query().Get("name")
+	if onAdminSide(r.Context()) {
+		if err := r.Authorize("admin_required", r.OwnTarget()); err != nil {
+			return nil, err
+		}
+	}
 	if r.Allowed("admin_required", userIs(r.Creds.UserID)) {
 		no := false
 		ps, err = f.svc.Projects(r.Context(), identity.ProjectFilter{DomainID: identity.DefaultDomain, Name: name, IsDomain: &no})

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -139,12 +140,46 @@ type patientWriter struct {
 	set     time.Time
 }
 
+// pieceBytes go between two looks at the clock where the kernel copies (sendfile): a client slower than that in idle is broken off.
+const pieceBytes = 1 << 20
+
+func (p *patientWriter) patient() error {
+	now := time.Now()
+	if now.Sub(p.set) <= idle/8 {
+		return nil
+	}
+	p.set = now
+	if err := p.control.SetWriteDeadline(now.Add(idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
 func (p *patientWriter) Write(b []byte) (int, error) {
-	if now := time.Now(); now.Sub(p.set) > idle/8 {
-		p.set = now
-		if err := p.control.SetWriteDeadline(now.Add(idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return 0, err
-		}
+	if err := p.patient(); err != nil {
+		return 0, err
 	}
 	return p.ResponseWriter.Write(b)
+}
+
+// ReadFrom hands a file on in pieces, so that it goes to the connection by sendfile(2) and still under a deadline that moves. net looks through one
+// LimitedReader for the file, not through two: src's own (http.ServeContent bounds the range with it) is taken apart.
+func (p *patientWriter) ReadFrom(src io.Reader) (sent int64, err error) {
+	left := int64(math.MaxInt64)
+	if l, ok := src.(*io.LimitedReader); ok {
+		src, left = l.R, l.N
+		defer func() { l.N -= sent }()
+	}
+	for left > 0 {
+		if err := p.patient(); err != nil {
+			return sent, err
+		}
+		want := min(left, pieceBytes)
+		n, err := io.Copy(p.ResponseWriter, &io.LimitedReader{R: src, N: want})
+		sent, left = sent+n, left-n
+		if err != nil || n < want {
+			return sent, err
+		}
+	}
+	return sent, nil
 }
