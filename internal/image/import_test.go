@@ -397,6 +397,8 @@ func TestLocations(t *testing.T) {
 		require.NoError(t, b.Close())
 		_, err = p.Locate(ctx, alice, img.ID, image.Location{URL: srv.URL + "/b"}, image.Validation{MD5: strings.Repeat("2", 32)}, -1)
 		kind(t, fault.KindConflict, err)
+		_, err = p.Locate(ctx, alice, img.ID, image.Location{URL: srv.URL + "/b"}, image.Validation{Algo: "sha256", Value: strings.Repeat("ab", 64)}, -1)
+		require.Equal(t, fault.KindConflict, fault.KindOf(err), "another algorithm's name over the known sum differs from it: %v", err)
 		_, err = p.Locate(ctx, alice, img.ID, image.Location{URL: srv.URL + "/b"}, image.Validation{}, -1)
 		require.NoError(t, err)
 		_, err = p.Relocate(ctx, alice, img.ID, []string{srv.URL + "/a"}, []json.RawMessage{json.RawMessage(`{}`)})

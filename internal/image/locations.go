@@ -41,12 +41,9 @@ func checkMetadata(m json.RawMessage) error {
 }
 
 // Locate adds a place outside this cloud where the image's bytes lie; position -1 is the end. A queued image becomes active by its first location, with the size that
-// the place's server tells and the sums that the giver tells; nothing is read. 400 for a URL that may not be read, for sums that differ from those
-// the image has, 409 for a status that has no bytes or for a location that is there already, 413 for too many.
+// the place's server tells and the sums that the giver tells; nothing is read. 400 for a URL that may not be read, for sums that are none, or for a location
+// that is there already, 409 for a status that has no bytes or for sums that differ from those the image has, 413 for too many.
 func (s *Service) Locate(ctx context.Context, creds *policy.Credentials, id string, l Location, v Validation, position int) (Image, error) {
-	if err := v.check(); err != nil {
-		return Image{}, err
-	}
 	if err := checkMetadata(l.Metadata); err != nil {
 		return Image{}, err
 	}
@@ -86,10 +83,13 @@ func (s *Service) Locate(ctx context.Context, creds *policy.Credentials, id stri
 // agree takes over what is said of the bytes of a queued image, and holds it against what an active image has.
 func (i *Image) agree(v Validation) error {
 	if i.Status == Queued {
+		if err := v.check(); err != nil {
+			return err
+		}
 		i.MD5, i.HashAlgo, i.HashValue = v.MD5, v.Algo, v.Value
 		return nil
 	}
-	if v.MD5 != "" && v.MD5 != i.MD5 || v.Algo != "" && (v.Algo != i.HashAlgo || v.Value != i.HashValue) {
+	if v.MD5 != "" && v.MD5 != i.MD5 || v.Algo+v.Value != "" && (v.Algo != i.HashAlgo || v.Value != i.HashValue) {
 		return fault.Conflict("validation_data differs from what is known of image %s", i.ID)
 	}
 	return nil

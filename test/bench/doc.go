@@ -1,5 +1,5 @@
 // Command bench measures a cloud from outside: how quick it starts and how small it is, how quick a server is accepted and runs, how many it makes a second at 1, 8 and 64
-// clients and in bursts, what reads and tokens cost, and how that holds with thousands of hosts.
+// clients and in bursts, what reads, tokens and log-ins cost, how quick image bytes go in and out, and how that holds with thousands of hosts.
 //
 //	go run ./test/bench                        everything on clouds of its own (root: real guests)
 //	go run ./test/bench -only start,create     some parts

@@ -20,6 +20,7 @@ type options struct {
 	only              string
 	flavor, image     string
 	network           string
+	imageMiB, bigGiB  int
 	out, against      string
 }
 
@@ -34,7 +35,9 @@ func main() {
 	flag.IntVar(&o.servers, "servers", 1000, "servers of each rate")
 	flag.BoolVar(&o.real, "real", os.Geteuid() == 0, "with real guests")
 	flag.BoolVar(&o.openrc, "openrc", false, "measure the cloud that the environment names (OS_AUTH_URL …)")
-	flag.StringVar(&o.only, "only", "", "parts, by commas: start, guests, create, reads, tokens, schedule")
+	flag.StringVar(&o.only, "only", "", "parts, by commas: start, guests, create, reads, tokens, logins, images, schedule")
+	flag.IntVar(&o.imageMiB, "image-mib", 1024, "size of the image that is moved")
+	flag.IntVar(&o.bigGiB, "big-gib", 4, "size of the image whose memory is looked at; 0: none")
 	flag.StringVar(&o.flavor, "flavor", "42", "flavor id or name of the servers")
 	flag.StringVar(&o.image, "image", "", "image name; empty: the demo guest, or a made one")
 	flag.StringVar(&o.network, "network", "auto", "network id, or auto or none")
@@ -60,7 +63,7 @@ type part struct {
 }
 
 func run(o options, r *report) error {
-	parts := []part{{"start", true, starting}, {"guests", true, realGuests}, {"create", true, simulated}, {"schedule", true, decisions}}
+	parts := []part{{"start", true, starting}, {"guests", true, realGuests}, {"create", true, simulated}, {"logins", true, logins}, {"images", true, imageData}, {"schedule", true, decisions}}
 	if o.openrc {
 		parts = []part{{"create", false, foreign}}
 	} else {

@@ -21,7 +21,7 @@ type result struct {
 	What  string  `json:"what"`
 	Value float64 `json:"value"` // the median, where Times are given
 	Unit  string  `json:"unit"`  // ms, /s, MiB, …
-	// Aim is what the project wants on its own machines, 0 for none; less is better for all units but /s.
+	// Aim is what the project wants on its own machines, 0 for none; less is better for all units but rates.
 	Aim   float64   `json:"aim,omitempty"`
 	Note  string    `json:"note,omitempty"`
 	Times []float64 `json:"times,omitempty"` // all of them, in ms, for the plot
@@ -29,7 +29,7 @@ type result struct {
 
 // met says whether the aim is reached.
 func (r result) met() bool {
-	if r.Unit == "/s" {
+	if strings.HasSuffix(r.Unit, "/s") {
 		return r.Value >= r.Aim
 	}
 	return r.Value <= r.Aim
