@@ -15,7 +15,7 @@ type identityCmd struct {
 type rotateKeysCmd struct {
 	Config      string  `placeholder:"FILE" type:"path" help:"Configuration file (YAML). Flags win over it."`
 	StateDir    *string `placeholder:"DIR" type:"path" env:"NEPHOS_STATE_DIR" help:"State directory of a controller, with its cloud-secret (${state_dir})."`
-	Shared      *string `name:"shared-dir" placeholder:"DIR" type:"path" help:"What several controllers share, with the cloud-secret (the state directory)."`
+	Shared      *string `aliases:"shared-dir" placeholder:"DIR" type:"path" help:"What several controllers share, with the cloud-secret (the state directory)."`
 	DB          *string `name:"db" placeholder:"postgres://…" env:"NEPHOS_DB" help:"PostgreSQL instead of SQLite in the state directory."`
 	Credentials bool    `help:"Rotate the keys of stored credentials instead, and seal all of them anew."`
 }

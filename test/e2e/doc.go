@@ -1,5 +1,5 @@
 // Package e2e drives the built binary from outside: raw HTTP, Debian's `openstack` and `nova`, ssh into real guests. It imports nothing
-// of nephos. `make e2e` runs it; plain `go test ./...` skips it, as it needs root, QEMU and minutes.
+// of nephos but the tests' PostgreSQL server. `make e2e` runs it; plain `go test ./...` skips it, as it needs root, QEMU and minutes.
 //
 //	NEPHOS_E2E_BIN   the binary under test; unset: nothing runs
 //	NEPHOS_E2E_IMAGE the demo guest (default guest/out/nephos-guest.qcow2 beside bin/)
