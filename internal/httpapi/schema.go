@@ -171,6 +171,9 @@ func fieldName(doc any, path []string) string {
 		}
 		doc = at(doc, []string{p})
 	}
+	if last := len(path) - 1; last > 0 && strings.TrimSpace(path[last]) == "" { // a key that nobody could read
+		return path[last-1] + "." + path[last]
+	}
 	return path[len(path)-1]
 }
 

@@ -72,6 +72,7 @@ var rooms = map[string][]string{
 
 	// For tests only; see testOnly.
 	"db/dbtest":                      {"db"},
+	"httpapi/bodytest":               {},
 	"identity/identitytest":          {"fault", "db", "policy", "identity"},
 	"host/dataplane/dataplanetest":   {"fault", "hostapi", "host/dataplane"},
 	"host/hypervisor/hypervisortest": {"fault", "hostapi", "host/hypervisor"},
@@ -89,7 +90,7 @@ var libraries = map[string][]string{
 	"github.com/insomniacslk/dhcp":       {"host/dataplane/dhcp", "host/dataplane/linux"},
 	"github.com/fernet/fernet-go":        {"identity"},
 	"golang.org/x/crypto/bcrypt":         {"identity"},
-	"github.com/santhosh-tekuri":         {"httpapi"},
+	"github.com/santhosh-tekuri":         {"httpapi", "httpapi/bodytest"},
 	"github.com/gophercloud/gophercloud": {"cli/..."},
 	"github.com/alecthomas/kong":         {"cli/..."},
 	"github.com/jedib0t/go-pretty":       {"cli/..."},
