@@ -49,6 +49,8 @@ type grammar struct {
 	Role    client.Role    `cmd:"" group:"people" help:"list, create, delete, add, remove."`
 	AppCred client.AppCred `cmd:"" name:"appcred" group:"people" help:"Application credentials: list, create, delete."`
 
+	Scheduler client.Scheduler `cmd:"" group:"other" help:"explain: what would decide about a server on each host."`
+
 	Policy  policyCmd   `cmd:"" group:"other" help:"list the rules, explain why a call is allowed or refused."`
 	Fsck    client.Fsck `cmd:"" group:"other" help:"Prove that nothing in a nephos cloud is without an owner."`
 	Version versionCmd  `cmd:"" group:"other" help:"Print the version."`

@@ -104,6 +104,10 @@ type Scheduler struct {
 	Pack         bool               `yaml:"pack"` // fill hosts one after the other instead of spreading
 	MaxIOOps     int                `yaml:"max_io_ops"`
 	MaxInstances int                `yaml:"max_instances"`
+	// For IsolatedHostsFilter: hosts set apart for images (ids); with restrict, for these alone.
+	IsolatedHosts    []string `yaml:"isolated_hosts"`
+	IsolatedImages   []string `yaml:"isolated_images"`
+	RestrictIsolated bool     `yaml:"restrict_isolated_hosts_to_isolated_images"`
 }
 
 // Compute settings of new hosts.
@@ -214,7 +218,8 @@ func (c *Config) SchedulerConfig() scheduler.Config {
 	for k, v := range c.Scheduler.Multipliers {
 		m[k] = v
 	}
-	return scheduler.Config{Filters: c.Scheduler.Filters, Multipliers: m, MaxIOOps: c.Scheduler.MaxIOOps, MaxInstances: c.Scheduler.MaxInstances}
+	return scheduler.Config{Filters: c.Scheduler.Filters, Multipliers: m, MaxIOOps: c.Scheduler.MaxIOOps, MaxInstances: c.Scheduler.MaxInstances,
+		IsolatedHosts: c.Scheduler.IsolatedHosts, IsolatedImages: c.Scheduler.IsolatedImages, RestrictIsolated: c.Scheduler.RestrictIsolated}
 }
 
 // The standard ports, before PortOffset.

@@ -9,6 +9,7 @@
 //	filter.go    the list of filters; filter_*.go one filter each, with Nova's names
 //	weigh.go     the list of weighers; weigh_*.go one weigher each
 //	schedule.go  filters, then weighers, then the best; several servers one after the other with claims applied in between
+//	examine.go   the dry run: every host with what decides about it
 //	explain.go   which filter removed how many hosts, and why
 //
 // Speed comes from three things. What filters and weighers ask of every host (room, weights) is kept in columns that follow each change of a host, with

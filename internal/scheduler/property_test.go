@@ -107,6 +107,28 @@ func drawRequest(t *rapid.T, names []string) scheduler.Request {
 	return r
 }
 
+// agrees holds the dry run against the decision: as many hosts fit, the filters removed as many, and the chosen host has the best score.
+func agrees(t *rapid.T, s scheduler.Snapshot, r scheduler.Request, ch scheduler.Choice) {
+	fit, removed, best := 0, map[string]int{}, math.Inf(-1)
+	byHost := map[string]float64{}
+	for _, v := range scheduler.Examine(s, r, nil) {
+		if !v.Fits {
+			require.NotEmpty(t, v.Why)
+			removed[v.Filter]++
+			continue
+		}
+		fit++
+		best, byHost[v.Host] = max(best, v.Score), v.Score
+	}
+	require.Equal(t, ch.Explanation.Fit, fit)
+	for _, x := range ch.Explanation.Removed {
+		require.Equal(t, x.Hosts, removed[x.Filter], x.Filter)
+	}
+	if ch.Host != "" {
+		require.InDelta(t, best, byHost[ch.Host], 1e-6)
+	}
+}
+
 // TestDecisionsAreTheModels: the best host by the model is chosen, or there is truly none; nothing is oversold; alternates fit; every host is accounted for;
 // the same input gives the same output; the snapshot and the request stay as they were.
 func TestDecisionsAreTheModels(t *testing.T) {
@@ -130,6 +152,7 @@ func TestDecisionsAreTheModels(t *testing.T) {
 		require.Len(t, choices, n)
 		require.Equal(t, choices, scheduler.Schedule(snap, r, nil, n))
 		require.Equal(t, members, r.GroupHosts)
+		agrees(t, snap, r, choices[0])
 		for _, h := range snap.Hosts() {
 			require.Equal(t, *now[h.Name], *h)
 		}

@@ -139,6 +139,7 @@ type verbs struct {
 	Secgroup   Secgroup   `cmd:""`
 	Volume     Volume     `cmd:""`
 	Quota      Quota      `cmd:""`
+	Scheduler  Scheduler  `cmd:""`
 	Fsck       Fsck       `cmd:""`
 }
 

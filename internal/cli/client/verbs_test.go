@@ -53,7 +53,10 @@ func TestTables(t *testing.T) {
 		{"id": "r3", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 22, "port_range_max": 22, "remote_ip_prefix": "0.0.0.0/0"}]}]}`)
 	c.on("GET /volume/v3/volumes/detail", 200, `{"volumes": [{"id": "v1", "name": "data", "status": "in-use", "size": 3, "bootable": "false", "attachments": [{"server_id": "`+id1+`", "device": "/dev/vdb"}]}]}`)
 	c.on("GET /compute/v2.1/os-nephos-fsck", 200, `{"fsck": {"problems": [], "checked": {"servers": 2, "ports": 3}}}`)
+	c.on("POST /compute/v2.1/os-nephos-scheduler/explain", 200, `{"explanation": {"host": "h2", "alternates": [], "summary": "2 hosts considered: ComputeFilter removed 1 (h1: disabled), 1 fit; best h2 (0.50)", "hosts": [
+		{"host": "h2", "fits": true, "score": 0.5, "weights": [{"weigher": "ram", "value": 512, "weight": 0.5}]}, {"host": "h1", "fits": false, "filter": "ComputeFilter", "reason": "disabled"}]}}`)
 	for name, line := range map[string]string{
+		"explain.txt":      "scheduler explain --flavor m1.nano",
 		"server_list.txt":  "server list",
 		"server_list.json": "server list --json",
 		"server_long.txt":  "server list --long",

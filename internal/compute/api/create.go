@@ -34,6 +34,7 @@ type hintsBody struct {
 	DifferentHost oneOrMany `json:"different_host"`
 	NearIP        string    `json:"build_near_host_ip"`
 	CIDR          string    `json:"cidr"`
+	Query         any       `json:"query"` // JSON, or a text with JSON in it
 }
 
 type deviceBody struct {
@@ -177,13 +178,28 @@ func distinct(list []string) []string {
 	return out
 }
 
+// queryText is the hint query as JSON text.
+func queryText(q any) string {
+	switch q := q.(type) {
+	case nil:
+		return ""
+	case string:
+		return q
+	}
+	b, err := json.Marshal(q)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
 func hints(r *httpapi.Request, b *createBody) (compute.Hints, error) {
 	h := b.Hints
 	doc, _ := r.Document().(map[string]any)
 	if _, ok := doc["os:scheduler_hints"]; !ok {
 		h = b.OldHints
 	}
-	out := compute.Hints{SameHost: h.SameHost, DifferentHost: h.DifferentHost, BuildNearHostIP: h.NearIP, CIDR: h.CIDR}
+	out := compute.Hints{SameHost: h.SameHost, DifferentHost: h.DifferentHost, BuildNearHostIP: h.NearIP, CIDR: h.CIDR, Query: queryText(h.Query)}
 	if len(h.Group) > 1 {
 		return out, fault.Invalid("group", "A server can be in one server group only.")
 	}

@@ -198,5 +198,6 @@ var Rules = policy.Rules{
 	"compute:aggregates:images":                            admins,
 	"os_compute_api:removed":                               anybody,
 	"nephos:fsck":                                          "rule:admin",
+	"nephos:scheduler:explain":                             "rule:admin",
 	"nephos:servers:trace":                                 readers,
 }
