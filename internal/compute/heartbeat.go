@@ -91,6 +91,10 @@ func (h *Hosts) syncPower(ctx context.Context, s placedServer, power hostapi.Pow
 		to = Paused
 	case (s.VMState == Active || s.VMState == Paused) && power == hostapi.PowerSuspended: // a suspension that was given up since its host did not answer, and had come about
 		to = Suspended
+	case s.VMState == Suspended && power == hostapi.PowerRunning:
+		to = Active
+	case s.VMState == Suspended && power == hostapi.PowerPaused:
+		to = Paused
 	case s.VMState == Suspended:
 		return nil
 	}

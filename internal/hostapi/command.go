@@ -38,9 +38,10 @@ const (
 
 // Command asks a host for one operation on one subject.
 type Command struct {
-	ID       string        `json:"id"`      // unique per workflow step and try; a repeat with the same id is answered with the recorded result
-	Subject  string        `json:"subject"` // server or volume id
-	Epoch    int64         `json:"epoch"`   // fences: older than the newest seen for the subject is refused
+	ID       string        `json:"id"`             // unique per workflow step and try; a repeat with the same id is answered with the recorded result
+	Subject  string        `json:"subject"`        // server or volume id
+	Epoch    int64         `json:"epoch"`          // fences: older than the newest seen for the subject is refused
+	Turn     int           `json:"turn,omitempty"` // fences within an epoch: a workflow that undoes raises it, so that what it asked before and is late is refused
 	Op       Op            `json:"op"`
 	Spec     *InstanceSpec `json:"spec,omitempty"`
 	Volume   *VolumeSpec   `json:"volume,omitempty"`

@@ -47,11 +47,16 @@ type Run[S any] struct {
 	Deadline  time.Time
 	State     S
 
+	turn   int // Turn
 	again  int // failures of the Undo under way, in this process
 	host   string
 	detail string
 	subs   []Entry
 }
+
+// Turn grows whenever the workflow turns around: to undo, or forward again for the next try. A command that it sent before such a turn may still be on its way, and must not be taken for
+// one of now: the host refuses it by the turn, as it refuses other workflows' commands by the epoch.
+func (r *Run[S]) Turn() int { return r.turn }
 
 // CommandID names what a step asks of a host: the same for every repetition, so that the host does it once, and another one after the host has said no to an undo:
 // it would give its recorded answer for ever.

@@ -63,7 +63,7 @@ func (d *Definition[S]) run(ctx context.Context, e *Engine, w row) {
 // forward does one step, or turns around.
 func (x *exec[S]) forward(ctx context.Context) error {
 	step := &x.d.Steps[x.w.Step]
-	x.r.Try, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 0, "", "", nil
+	x.r.Try, x.r.turn, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 2*x.w.Try-2, 0, "", "", nil
 	started := x.e.now()
 	cause := x.point(ctx, step.Name, "before")
 	if cause == nil {
@@ -218,7 +218,7 @@ func (x *exec[S]) backward(ctx context.Context) error {
 	}
 	step := &x.d.Steps[x.w.Step]
 	failedOne := step.Name == x.w.ErrStep
-	x.r.Try, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 0, "", "", nil
+	x.r.Try, x.r.turn, x.r.again, x.r.host, x.r.detail, x.r.subs = x.w.Try, 2*x.w.Try-1, 0, "", "", nil
 	started := x.e.now()
 	uerr := x.point(ctx, step.Name, "undo")
 	if uerr == nil {

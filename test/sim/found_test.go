@@ -35,6 +35,16 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 12, At: 42826 * ms, Kind: "create", A: 493, B: 515}, {No: 18, At: 46998 * ms, Kind: "unplug", A: 483, B: 987}, {No: 20, At: 47060 * ms, Kind: "attach", A: 688, B: 529},
 			{No: 27, At: 48635 * ms, Kind: "create-on-volume", A: 452, B: 799}, {No: 31, At: 49552 * ms, Kind: "create", A: 218, B: 124},
 			{No: 33, At: 49728 * ms, Kind: "delete", A: 836, B: 108}, {No: 39, At: 54982 * ms, Kind: "volume-extend", A: 487, B: 195}}},
+		"a device plugged in by a late copy of a command that had been undone": {1523, []act{{No: 2, At: 3986 * ms, Kind: "create", A: 808, B: 252},
+			{No: 5, At: 7815 * ms, Kind: "create", A: 121, B: 247}, {No: 8, At: 10117 * ms, Kind: "create-on-volume", A: 980, B: 525},
+			{No: 10, At: 19505 * ms, Kind: "cut-to-host", A: 329, B: 666, For: 52969 * ms}, {No: 12, At: 29919 * ms, Kind: "plug", A: 185, B: 96},
+			{No: 18, At: 44548 * ms, Kind: "doubling", A: 307, B: 463, For: 32798 * ms}, {No: 34, At: 70811 * ms, Kind: "cut-from-host", A: 779, B: 150, For: 45318 * ms}}},
+		"SUSPENDED for ever with a running guest, since a heartbeat came late": {2190, []act{{No: 3, At: 6010 * ms, Kind: "create", A: 793, B: 535},
+			{No: 6, At: 7888 * ms, Kind: "create", A: 972, B: 765}, {No: 7, At: 9046 * ms, Kind: "create-on-volume", A: 225, B: 134}, {No: 8, At: 20124 * ms, Kind: "create", A: 656, B: 313},
+			{No: 9, At: 25620 * ms, Kind: "create-on-volume", A: 721, B: 853}, {No: 11, At: 30457 * ms, Kind: "create", A: 263, B: 694},
+			{No: 13, At: 32328 * ms, Kind: "create", A: 430, B: 620}, {No: 16, At: 35300 * ms, Kind: "create", A: 442, B: 551},
+			{No: 19, At: 36160 * ms, Kind: "doubling", A: 642, B: 912, For: 30129 * ms}, {No: 23, At: 43253 * ms, Kind: "suspend", A: 260, B: 61},
+			{No: 26, At: 60402 * ms, Kind: "reboot-hard", A: 507, B: 173}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)

@@ -86,7 +86,7 @@ func (c *Conductor) tell(ctx context.Context, r *actRun, step string, cmd hostap
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = r.CommandID(step), r.Subject, r.State.Epoch, r.RequestID
+	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Turn, cmd.Trace = r.CommandID(step), r.Subject, r.State.Epoch, r.Turn(), r.RequestID
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) {
@@ -105,7 +105,7 @@ func (c *Conductor) undo(ctx context.Context, r *actRun, step string, cmd hostap
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Trace = r.CommandID(step+"-undo"), r.Subject, r.State.Epoch, r.RequestID
+	cmd.ID, cmd.Subject, cmd.Epoch, cmd.Turn, cmd.Trace = r.CommandID(step+"-undo"), r.Subject, r.State.Epoch, r.Turn(), r.RequestID
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) || res.ErrKind == hostapi.ErrAbsent || res.ErrKind == hostapi.ErrStaleEpoch {

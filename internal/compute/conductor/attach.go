@@ -156,7 +156,7 @@ func (c *Conductor) onHost(ctx context.Context, r *workflow.Run[deviceState], cm
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	cmd.Subject, cmd.Epoch, cmd.Trace = r.Subject, r.State.Epoch, r.RequestID
+	cmd.Subject, cmd.Epoch, cmd.Turn, cmd.Trace = r.Subject, r.State.Epoch, r.Turn(), r.RequestID
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) {

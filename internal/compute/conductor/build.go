@@ -198,7 +198,7 @@ func (c *Conductor) spawn(ctx context.Context, r *workflow.Run[buildState]) erro
 	if err != nil {
 		return err
 	}
-	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
+	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
 	if err == nil {
 		r.Record(parts(res)...)
 		err = hostError(res)
@@ -269,7 +269,7 @@ func (c *Conductor) volumesAttached(ctx context.Context, tx *db.Tx, serverID, ho
 // and the epoch keeps it from doing anything with it.
 func (c *Conductor) destroySpawned(ctx context.Context, r *workflow.Run[buildState]) error {
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 func (c *Conductor) destroy(ctx context.Context, host string, cmd hostapi.Command) error {

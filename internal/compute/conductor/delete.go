@@ -49,7 +49,7 @@ func (c *Conductor) BeginDelete(ctx context.Context, tx *db.Tx, s *compute.Serve
 // destroyServer removes guest, disks and taps. A host that is down is not waited for (Nova's local delete): its next heartbeat is told to let go.
 func (c *Conductor) destroyServer(ctx context.Context, r *workflow.Run[deleteState]) error {
 	if other := r.State.Other; other != "" && other != r.State.Host {
-		err := c.destroy(ctx, other, hostapi.Command{ID: r.CommandID("destroy-copy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+		err := c.destroy(ctx, other, hostapi.Command{ID: r.CommandID("destroy-copy"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (c *Conductor) destroyServer(ctx context.Context, r *workflow.Run[deleteSta
 	if r.State.Host == "" {
 		return nil
 	}
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 func (c *Conductor) releaseServer(ctx context.Context, tx *db.Tx, r *workflow.Run[deleteState]) error {

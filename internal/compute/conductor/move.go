@@ -175,7 +175,7 @@ func oldFlavor(m *compute.Migration) db.JSON[compute.Flavor] { return m.OldFlavo
 func (c *Conductor) ask(ctx context.Context, r *workflow.Run[moveState], host, step string, op hostapi.Op, spec *hostapi.InstanceSpec, t hostapi.MoveTask) (hostapi.Result, error) {
 	r.OnHost(host)
 	t.Key, t.Same, t.Token = r.State.Migration, r.State.same(), r.State.Token
-	res, err := c.command(ctx, host, hostapi.Command{ID: r.CommandID(step), Subject: r.Subject, Epoch: r.State.Epoch, Op: op, Spec: spec, Move: &t, Grace: guestGrace, Trace: r.RequestID})
+	res, err := c.command(ctx, host, hostapi.Command{ID: r.CommandID(step), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: op, Spec: spec, Move: &t, Grace: guestGrace, Trace: r.RequestID})
 	var down *hostDown
 	if errors.As(err, &down) {
 		return res, fault.Conflict("%v", err).WithCause(err)
@@ -190,7 +190,7 @@ func (c *Conductor) ask(ctx context.Context, r *workflow.Run[moveState], host, s
 // discard destroys what a host has of the server; a host that is down is told at its next heartbeat.
 func (c *Conductor) discard(ctx context.Context, r *workflow.Run[moveState], host, step string) error {
 	r.OnHost(host)
-	return c.destroy(ctx, host, hostapi.Command{ID: r.CommandID(step), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, host, hostapi.Command{ID: r.CommandID(step), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 // moveDeadline bounds the copying of a server's disks.

@@ -79,7 +79,7 @@ func (c *Conductor) powerCommand(ctx context.Context, r *workflow.Run[powerState
 	if err != nil {
 		return err
 	}
-	cmd := hostapi.Command{ID: r.CommandID(p.name), Subject: s.ID, Epoch: s.Epoch, Op: p.op, Grace: p.grace, Trace: r.RequestID}
+	cmd := hostapi.Command{ID: r.CommandID(p.name), Subject: s.ID, Epoch: s.Epoch, Turn: r.Turn(), Op: p.op, Grace: p.grace, Trace: r.RequestID}
 	if p.withSpec {
 		if cmd.Spec, err = c.spec(ctx, s); err != nil {
 			return err

@@ -50,7 +50,7 @@ func (c *Conductor) leaveHost(ctx context.Context, r *actRun) error {
 		return nil
 	}
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("offload"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("offload"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 // leaves says whether the workflow has the server leave its host: shelveOffload always does, shelve only where it is configured so.
@@ -169,7 +169,7 @@ func (c *Conductor) spawnAgain(ctx context.Context, r *actRun) error {
 		spec.Image = &image
 	}
 	r.OnHost(r.State.Host)
-	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
+	res, err := c.command(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("spawn"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpBuild, Spec: spec, Trace: r.RequestID})
 	if err == nil {
 		r.Record(parts(res)...)
 		err = hostError(res)
@@ -193,7 +193,7 @@ func (c *Conductor) unspawnAgain(ctx context.Context, r *actRun) error {
 		return c.undo(ctx, r, "start", hostapi.Command{Op: hostapi.OpStop})
 	}
 	r.OnHost(r.State.Host)
-	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Op: hostapi.OpDestroy, Trace: r.RequestID})
+	return c.destroy(ctx, r.State.Host, hostapi.Command{ID: r.CommandID("destroy"), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
 }
 
 // unshelved ends the shelf. The image goes, as in Nova; its bytes stay in the cache of the host for as long as the disk stands on them, and the server remembers them

@@ -443,6 +443,31 @@ func TestFencing(t *testing.T) {
 	require.Equal(t, hostapi.ErrStaleEpoch, h.send(build(s2, 2)).ErrKind, "also when the agent died between the two")
 }
 
+// TestTurnsFence: what a workflow asked for before it turned around to undo, and is late, does nothing any more.
+func TestTurnsFence(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.ok(build(s1, 1, "p1"))
+	turned := func(op hostapi.Op, epoch int64, turn int) hostapi.Command {
+		c := command(op, s1, epoch)
+		c.ID, c.Turn = fmt.Sprintf("%s %d", c.ID, turn), turn
+		return c
+	}
+	h.ok(turned(hostapi.OpStop, 2, 0))
+	h.ok(turned(hostapi.OpStart, 2, 1))
+	late := turned(hostapi.OpPause, 2, 0)
+	require.Equal(t, hostapi.ErrStaleEpoch, h.send(late).ErrKind)
+	h.restart()
+	late.ID += " again"
+	require.Equal(t, hostapi.ErrStaleEpoch, h.send(late).ErrKind, "the turn outlives the process")
+	meta := command(hostapi.OpUpdateMetadata, s1, 2)
+	meta.Spec = &hostapi.InstanceSpec{ServerID: s1, Epoch: 2, Metadata: hostapi.GuestMetadata{Meta: map[string]string{"a": "b"}}}
+	h.ok(meta)
+	h.ok(turned(hostapi.OpPause, 2, 2))
+	h.ok(turned(hostapi.OpUnpause, 3, 0))
+	require.Equal(t, hostapi.PowerRunning, h.power(s1))
+}
+
 func TestDestroyCancelsABuild(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -124,7 +124,7 @@ func (a *Agent) refuse(cmd hostapi.Command, kind hostapi.ErrKind, why string) ho
 }
 
 // board decides about a command on an instance: the recorded result, the flight to join (mine false), a new flight (mine true), or none at
-// all: fenced. A newer epoch cancels older flights.
+// all: fenced. A newer epoch or turn cancels older flights.
 func (in *instance) board(cmd hostapi.Command, cancel context.CancelFunc) (f *flight, mine bool, recorded *hostapi.Result) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -136,18 +136,18 @@ func (in *instance) board(cmd hostapi.Command, cancel context.CancelFunc) (f *fl
 	if f := in.flights[cmd.ID]; f != nil {
 		return f, false, nil
 	}
-	if cmd.Epoch < in.state.Epoch {
+	if in.state.fences(cmd) {
 		return nil, false, nil
 	}
-	if cmd.Epoch > in.state.Epoch {
+	if cmd.Epoch > in.state.Epoch || cmd.Turn > in.state.Turn {
 		for _, other := range in.flights {
-			if other.epoch < cmd.Epoch {
+			if other.epoch < cmd.Epoch || other.turn < cmd.Turn {
 				other.cancel()
 			}
 		}
-		in.state.Epoch = cmd.Epoch
+		in.state.Epoch, in.state.Turn = cmd.Epoch, cmd.Turn
 	}
-	f = &flight{epoch: cmd.Epoch, cancel: cancel, done: make(chan struct{})}
+	f = &flight{epoch: cmd.Epoch, turn: cmd.Turn, cancel: cancel, done: make(chan struct{})}
 	in.flights[cmd.ID] = f
 	return f, true, nil
 }
@@ -223,7 +223,7 @@ func comes(op hostapi.Op) bool {
 // execute runs the operation. The instance is held.
 func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) hostapi.Result {
 	in.mu.Lock()
-	stale := cmd.Epoch < in.state.Epoch
+	stale := in.state.fences(cmd)
 	gone := in.gone
 	in.mu.Unlock()
 	if stale {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -129,6 +130,6 @@ func (a *Agent) startLetGo(ctx context.Context, id string, epoch int64) {
 // letGo destroys an instance that the controller knows to be elsewhere or gone, unless a newer command has come since. Each try is a command of its own:
 // a failure must not be what the next heartbeat gets for an answer.
 func (a *Agent) letGo(ctx context.Context, id string, epoch int64) {
-	res, err := a.command(ctx, hostapi.Command{ID: fmt.Sprintf("let-go:%s:%d:%d", id, epoch, time.Now().UnixNano()), Subject: id, Epoch: epoch, Op: hostapi.OpDestroy})
+	res, err := a.command(ctx, hostapi.Command{ID: fmt.Sprintf("let-go:%s:%d:%d", id, epoch, time.Now().UnixNano()), Subject: id, Epoch: epoch, Turn: math.MaxInt, Op: hostapi.OpDestroy})
 	a.cfg.Log.Info("instance let go: the controller does not know it here", "server", id, "epoch", epoch, "result", res.Err, "err", err)
 }

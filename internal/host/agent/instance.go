@@ -28,7 +28,8 @@ type instance struct {
 
 // instanceState is state.json.
 type instanceState struct {
-	Epoch     int64            `json:"epoch"` // newest seen
+	Epoch     int64            `json:"epoch"`          // newest seen
+	Turn      int              `json:"turn,omitempty"` // newest seen of that epoch
 	Built     bool             `json:"built"`
 	Suspended bool             `json:"suspended"`
 	Parked    bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
@@ -36,9 +37,15 @@ type instanceState struct {
 	Results   []hostapi.Result `json:"results"`
 }
 
+// fences says that a newer command has been seen. New metadata belongs to no workflow and has no turn.
+func (s *instanceState) fences(cmd hostapi.Command) bool {
+	return cmd.Epoch < s.Epoch || cmd.Epoch == s.Epoch && cmd.Turn < s.Turn && cmd.Op != hostapi.OpUpdateMetadata
+}
+
 // flight is a command being run; those who send it again wait on done.
 type flight struct {
 	epoch  int64
+	turn   int
 	cancel context.CancelFunc
 	done   chan struct{}
 	result hostapi.Result // valid when done is closed

@@ -44,6 +44,13 @@ type kept struct {
 	err   error // the spec is there and cannot be read
 }
 
+// newer has the state follow a spec of a newer epoch, if it is one.
+func (s *instanceState) newer(epoch int64) {
+	if epoch > s.Epoch {
+		s.Epoch, s.Turn = epoch, 0
+	}
+}
+
 // folders are the records of a real host: a directory for each instance, which holds its disks too.
 type folders struct{ dir string }
 
@@ -66,7 +73,7 @@ func (f folders) load() ([]kept, error) {
 		}
 		var st instanceState
 		if err := readJSON(filepath.Join(f.of(id), "state.json"), &st); err == nil {
-			st.Epoch = max(st.Epoch, k.state.Epoch)
+			st.newer(k.state.Epoch)
 			k.state = st
 		}
 		out = append(out, k)
@@ -152,7 +159,7 @@ func (s *simulated) load() ([]kept, error) {
 		}
 		var st instanceState
 		if raw, ok := states[id]; ok && json.Unmarshal(raw, &st) == nil {
-			st.Epoch = max(st.Epoch, k.state.Epoch)
+			st.newer(k.state.Epoch)
 			k.state = st
 		}
 		s.knows(id, true)
