@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,47 +46,135 @@ func signalGuests(h *half, sig syscall.Signal) int {
 	return len(all)
 }
 
-// realRows are the workflows that a guest without a system can go through: those that ask it for something would wait for its answer.
-var realRows = []string{"server.create", "server.delete", "server.reboot-hard", "server.pause", "server.suspend", "server.resume", "server.attach_volume", "server.attach_interface"}
+// realRows are the workflows that a guest without a system can go through on one host. Those that ask the guest for something would wait for its answer in vain, and those that
+// need another host have it in test/e2e; all of them are in TestMatrix.
+var realRows = []string{"server.create", "server.create (with a volume)", "server.delete", "server.start", "server.reboot-hard", "server.pause", "server.unpause", "server.suspend", "server.resume",
+	"server.attach_volume", "server.attach_interface", "server.swap_volume", "server.rescue", "server.unrescue", "server.rebuild", "server.createImage", "server.shelve", "server.unshelve",
+	"server.resize", "server.confirmResize", "server.revertResize", "volume.create", "volume.extend", "snapshot.create"}
 
-// TestRealGuests kills the agent, the controller and QEMU itself at the points of workflows on real machines. The guests have an empty disk: firmware runs, no system.
-func TestRealGuests(t *testing.T) {
-	c := realCloud(t)
+// realQuick is how many of them the quick share takes.
+const realQuick = 5
+
+// newRealLane is a cloud of real guests whose host has a small file system of its own, so that it can be filled.
+func newRealLane(t *testing.T) *lane {
+	t.Helper()
+	c := realPrepared(t)
+	require.NoError(t, syscall.Mount("tmpfs", c.agent.state, "tmpfs", 0, "size=4g,mode=711"))
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(c.agent.state, 0)) })
+	c.cleanLast(t)
+	c.up()
 	a := c.login()
 	img, err := a.upload("empty", make([]byte, 1<<20))
 	require.NoError(t, err)
-	l := &lane{t: t, c: c, a: a, image: img}
-	began := time.Now()
-	var results []result
-	for _, row := range scenarios {
-		if !slices.Contains(realRows, row.kind) || row.name != "" {
+	return &lane{t: t, c: c, a: a, image: img, real: true}
+}
+
+// impose begins a condition; over ends it.
+func (l *lane) impose(f fault) (over func() error, err error) {
+	h, point, arms := l.c.agent, "", arm{}
+	switch f {
+	case diskFull:
+		fill := filepath.Join(l.c.agent.state, "filler")
+		return func() error { return os.Remove(fill) }, fillDisk(fill, 0)
+	case qmpSilent:
+		if signalGuests(l.c.agent, syscall.SIGSTOP) == 0 {
+			return nil, errNothing
+		}
+		return func() error { signalGuests(l.c.agent, syscall.SIGCONT); return nil }, nil
+	case nftFails:
+		point, arms = "nft/apply/-/before", arm{Do: "error", Err: "nft: Operation not permitted"}
+	case storeSlow:
+		h, point, arms = l.c.controller, "image/read/-/bytes", arm{Do: "slow", DelayMS: 700}
+	case storeWrong:
+		h, point, arms = l.c.controller, "image/read/-/bytes", arm{Do: "corrupt"}
+	default:
+		return nil, fmt.Errorf("%s does not last", f)
+	}
+	arms.Point = point
+	name := fmt.Sprint("condition", l.n)
+	h.arm(name, arms)
+	return func() error { h.disarm(name); return nil }, nil
+}
+
+// fillDisk makes a file that leaves so many bytes of its file system.
+func fillDisk(path string, left int64) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var fs syscall.Statfs_t
+	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	return syscall.Fallocate(int(f.Fd()), 0, 0, max(1, int64(fs.Bavail)*fs.Bsize-left))
+}
+
+// realTrials: the processes die at every point; conditions begin before every step.
+func (p plan) realTrials() (out []trial) {
+	reads := slices.ContainsFunc(p.forward, func(x string) bool { return strings.HasPrefix(x, "image/") })
+	for _, x := range p.forward {
+		parts := strings.Split(x, "/")
+		if parts[0] == "workflow" && parts[1] != p.row.kind {
 			continue
 		}
-		points, outcome, err := l.rehearse(row, "")
-		require.NoError(t, err, "%v", row)
-		results = append(results, result{trial: trial{row: row, point: "-", fault: none}, outcome: outcome})
-		for i, x := range points {
-			parts := strings.Split(x, "/")
-			if parts[0] == "workflow" && (parts[1] != row.kind || parts[3] != "effect") {
-				continue
-			}
-			faults := []fault{killed, qemuKilled}
-			if !long { // one of the two at each point, in turn
-				faults = faults[i%2 : i%2+1]
-			}
-			for _, f := range faults {
-				trial := trial{row: row, point: x, fault: f}
-				start := time.Now()
-				outcome, err := l.run(trial)
-				results = append(results, result{trial: trial, outcome: outcome, took: time.Since(start), err: err})
-				if err != nil {
-					t.Fatalf("%v: %v", trial, err)
-				}
+		faults := []fault{killed, otherKilled, qemuKilled}
+		if parts[0] == "workflow" && parts[3] == "before" {
+			faults = append(faults, diskFull, qmpSilent, nftFails)
+			if reads {
+				faults = append(faults, storeSlow, storeWrong)
 			}
 		}
+		for _, f := range faults {
+			out = append(out, trial{row: p.row, point: x, fault: f})
+		}
 	}
-	report(t, results, time.Since(began), realBegin, realEnd)
+	return out
 }
+
+// TestRealGuests kills the agent, the controller and QEMU itself at the points of workflows on real machines, and has disk, monitor, rules and image store fail from before each step
+// on. The guests have an empty disk: firmware runs, no system.
+func TestRealGuests(t *testing.T) {
+	began := time.Now()
+	rows := slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(realRows, s.String()) })
+	require.Len(t, rows, len(realRows), "a name in realRows is of no scenario")
+	rows = selected(rows)
+	seed, _ := quick(&[]trial{})
+	if !long && len(rows) > realQuick {
+		r := rand.New(rand.NewPCG(uint64(seed), 1))
+		r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+		rows = rows[:realQuick]
+	}
+	plans := make([]plan, len(rows))
+	share(t, "rehearsal", len(rows), newRealLane, func(l *lane, i int) error {
+		points, outcome, err := l.rehearse(rows[i], "")
+		plans[i] = plan{row: rows[i], forward: points, trivial: []result{{trial: trial{row: rows[i], point: "-", fault: none}, outcome: outcome}}}
+		if err != nil {
+			return fmt.Errorf("%v: %w", rows[i], err)
+		}
+		return nil
+	})
+	if t.Failed() {
+		return
+	}
+	var all []trial
+	var results []result
+	for _, p := range plans {
+		all = append(all, p.realTrials()...)
+		results = append(results, p.trivial...)
+	}
+	_, until := quick(&all)
+	if !long {
+		until = time.Now().Add(realBudget)
+	}
+	t.Logf("seed %d (NEPHOS_CHAOS_SEED), %d scenarios, %d trials; rehearsed in %v", seed, len(rows), len(all), time.Since(began).Round(time.Second))
+	done := make([]result, len(all))
+	share(t, "trials", len(all), newRealLane, func(l *lane, i int) error { return l.try(all[i], until, &done[i]) })
+	report(t, append(results, done...), time.Since(began), realBegin, realEnd)
+}
+
+// realBudget is how long the quick share begins new trials.
+const realBudget = 40 * time.Second
 
 // TestQEMUSilent stops a guest's process with a signal: its monitor answers nothing. The verb fails with a reason, and the server can be deleted.
 func TestQEMUSilent(t *testing.T) {
@@ -182,17 +271,7 @@ func TestDiskFull(t *testing.T) {
 	c.up()
 	s := newStage(t, c)
 	fill := filepath.Join(c.agent.state, "filler")
-	room := func() int64 {
-		var fs syscall.Statfs_t
-		require.NoError(t, syscall.Statfs(c.agent.state, &fs))
-		return int64(fs.Bavail) * fs.Bsize
-	}
-	full := func(left int64) {
-		f, err := os.OpenFile(fill, os.O_CREATE|os.O_WRONLY, 0o600)
-		require.NoError(t, err)
-		defer f.Close()
-		require.NoError(t, syscall.Fallocate(int(f.Fd()), 0, 0, max(1, room()-left)))
-	}
+	full := func(left int64) { require.NoError(t, fillDisk(fill, left)) }
 	for _, left := range []int64{0, 4096, 1 << 20} { // nothing at all; the spec but no image; an image but hardly more
 		t.Logf("%d bytes left", left)
 		full(left)
