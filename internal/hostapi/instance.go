@@ -33,6 +33,7 @@ type MachineOptions struct {
 	Firmware     string `json:"firmware,omitempty"`      // hw_firmware_type: bios (default), uefi
 	CmdlineExtra string `json:"cmdline_extra,omitempty"` // os_command_line, only with a kernel
 	GuestAgent   bool   `json:"guest_agent,omitempty"`   // hw_qemu_guest_agent: a channel to the QEMU guest agent
+	ShutdownTime int    `json:"shutdown_time,omitempty"` // os_shutdown_timeout: seconds that the guest has to end by itself; 0: what the command says
 }
 
 // ImageSpec names the image bytes a root disk is made from.

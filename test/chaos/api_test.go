@@ -175,7 +175,7 @@ func (c *cloud) hostsUp() {
 
 // upload makes a small image.
 func (a *client) upload(name string, data []byte) (string, error) {
-	r, err := a.do("POST", image, "/images", object{"name": name, "disk_format": "raw", "container_format": "bare", "hw_qemu_guest_agent": "yes"})
+	r, err := a.do("POST", image, "/images", object{"name": name, "disk_format": "raw", "container_format": "bare", "hw_qemu_guest_agent": "yes", "os_shutdown_timeout": "1"})
 	if err != nil {
 		return "", err
 	}

@@ -46,9 +46,9 @@ func signalGuests(h *half, sig syscall.Signal) int {
 	return len(all)
 }
 
-// realRows are the workflows that a guest without a system can go through on one host. Those that ask the guest for something would wait for its answer in vain, and those that
-// need another host have it in test/e2e; all of them are in TestMatrix.
-var realRows = []string{"server.create", "server.create (with a volume)", "server.delete", "server.start", "server.reboot-hard", "server.pause", "server.unpause", "server.suspend", "server.resume",
+// realRows are the workflows that a guest without a system can go through on one host. Those that need the guest's answer (unplugging, passwords, a soft reboot) would wait in vain, and those
+// that need another host have it in test/e2e; all of them are in TestMatrix.
+var realRows = []string{"server.create", "server.create (with a volume)", "server.delete", "server.start", "server.stop", "server.reboot-hard", "server.pause", "server.unpause", "server.suspend", "server.resume",
 	"server.attach_volume", "server.attach_interface", "server.swap_volume", "server.rescue", "server.unrescue", "server.rebuild", "server.createImage", "server.shelve", "server.unshelve",
 	"server.resize", "server.confirmResize", "server.revertResize", "volume.create", "volume.extend", "snapshot.create"}
 

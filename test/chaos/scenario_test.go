@@ -74,6 +74,7 @@ var scenarios = []scenario{
 	{kind: "server.trigger_crash_dump", before: (*stage).running, begin: does("trigger_crash_dump", nil)},
 	{kind: "server.inject_network_info", before: (*stage).running, begin: does("injectNetworkInfo", nil)},
 	{kind: "image.import", before: (*stage).staged, begin: (*stage).importImage},
+	{kind: "host.cache_images", before: (*stage).aggregate, begin: (*stage).cacheImage, after: (*stage).noAggregate},
 	{kind: "volume.create", begin: (*stage).makeVolume},
 	{kind: "volume.delete", before: (*stage).available, begin: func(s *stage) error { return s.delete(volume, "/volumes/"+s.volume) }},
 	{kind: "volume.extend", before: (*stage).available, begin: func(s *stage) error { return s.volumeAction("os-extend", object{"new_size": 2}) }},

@@ -18,6 +18,7 @@ type stage struct {
 	port   string
 	other  string // a second volume
 	made   string // an image
+	group  string // an aggregate
 }
 
 const patience = 60 * time.Second
@@ -334,4 +335,41 @@ func (s *stage) services(which string, down bool) error {
 		}
 	}
 	return nil
+}
+
+// aggregate prepares an aggregate with one host.
+func (s *stage) aggregate() error {
+	r, err := s.do("POST", compute, "/os-aggregates", object{"aggregate": object{"name": s.name}})
+	if err != nil {
+		return err
+	}
+	s.group = r.str("aggregate/id")
+	hosts, err := s.do("GET", compute, "/os-services?binary=nova-compute", nil)
+	if err != nil {
+		return err
+	}
+	return s.inAggregate("add_host", hosts.str("services/0/host"))
+}
+
+func (s *stage) inAggregate(action, host string) error {
+	_, err := s.do("POST", compute, "/os-aggregates/"+s.group+"/action", object{action: object{"host": host}})
+	return err
+}
+
+func (s *stage) cacheImage() error {
+	_, err := s.do("POST", compute, "/os-aggregates/"+s.group+"/images", object{"cache": []object{{"id": s.image}}})
+	return err
+}
+
+func (s *stage) noAggregate() error {
+	r, err := s.get(compute, "/os-aggregates/"+s.group)
+	if err != nil {
+		return err
+	}
+	for i := range r.list("aggregate/hosts") {
+		if err := s.inAggregate("remove_host", r.str(fmt.Sprintf("aggregate/hosts/%d", i))); err != nil {
+			return err
+		}
+	}
+	return s.delete(compute, "/os-aggregates/"+s.group)
 }

@@ -3,6 +3,7 @@ package conductor
 import (
 	"context"
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -103,7 +104,7 @@ func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.Block
 		Metadata: hostapi.GuestMetadata{AvailabilityZone: s.Zone, UserData: userData, Meta: s.Metadata.V, AdminPass: s.AdminPass, Personality: s.Personality.V,
 			LaunchIndex: s.LaunchIndex, ReservationID: s.ReservationID, InstanceType: f.Name, ImageID: s.ImageID, LaunchedAt: s.Launched.Time, SecurityGroups: s.SecurityGroups.V},
 		Machine: hostapi.MachineOptions{DiskBus: props["hw_disk_bus"], VIFModel: props["hw_vif_model"], Firmware: props["hw_firmware_type"], CmdlineExtra: props["os_command_line"],
-			GuestAgent: compute.YesWord(props["hw_qemu_guest_agent"])}}
+			GuestAgent: compute.YesWord(props["hw_qemu_guest_agent"]), ShutdownTime: shutdownTime(props["os_shutdown_timeout"])}}
 	if !s.VolumeBooted() {
 		out.Image = s.Image.V.Spec
 	}
@@ -122,3 +123,15 @@ func (c *Conductor) volumeSpec(ctx context.Context, tx *db.Tx, b compute.BlockDe
 	v.AttachmentID, v.BootIndex, v.Device, v.DiskBus = b.AttachmentID, b.BootIndex, b.Device, b.DiskBus
 	return v, nil
 }
+
+// shutdownTime reads the image property os_shutdown_timeout, in seconds. What is no number is 0, as if it were not there.
+func shutdownTime(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > maxShutdownTime {
+		return 0
+	}
+	return n
+}
+
+// maxShutdownTime keeps an image from making a stop outlast its workflow.
+const maxShutdownTime = 120

@@ -235,6 +235,9 @@ func (a *Agent) execute(ctx context.Context, in *instance, cmd hostapi.Command) 
 	if !comes(cmd.Op) && cmd.Op != hostapi.OpDestroy && in.currentSpec() == nil {
 		return a.refuse(cmd, hostapi.ErrAbsent, "the instance was never built on this host")
 	}
+	if spec := in.currentSpec(); cmd.Grace > 0 && cmd.Op != hostapi.OpRebootSoft && spec != nil && spec.Machine.ShutdownTime > 0 {
+		cmd.Grace = time.Duration(spec.Machine.ShutdownTime) * time.Second
+	}
 	st := steps{point: points(ctx, cmd.Op)}
 	if cmd.Op == hostapi.OpBuild {
 		st.begin = func(name string) { // a lost word costs only a less fine task_state
