@@ -188,8 +188,7 @@ type busImages struct {
 // Fetch implements imagecache.Source.
 func (s busImages) Fetch(ctx context.Context, imageID string, w io.Writer) error {
 	for offset := int64(0); ; {
-		var chunk []byte
-		err := s.bus.Request(ctx, hostapi.SubjectImageChunk, hostapi.ImageChunkRequest{ImageID: imageID, Offset: offset, Length: hostapi.ImageChunkMax}, &chunk)
+		chunk, err := s.chunk(ctx, hostapi.ImageChunkRequest{ImageID: imageID, Offset: offset, Length: hostapi.ImageChunkMax})
 		if err != nil {
 			return err
 		}
@@ -202,6 +201,30 @@ func (s busImages) Fetch(ctx context.Context, imageID string, w io.Writer) error
 			return nil
 		}
 		offset += int64(len(chunk))
+	}
+}
+
+// chunkTime is how long a controller may take to read a chunk before another is asked, chunkPause how long to wait when there is none.
+const (
+	chunkTime  = 10 * time.Second
+	chunkPause = 500 * time.Millisecond
+)
+
+// chunk asks until a controller answers or ctx ends: one that dies while it reads never answers, and the next may be up a moment later.
+func (s busImages) chunk(ctx context.Context, q hostapi.ImageChunkRequest) ([]byte, error) {
+	for {
+		var out []byte
+		tctx, cancel := context.WithTimeout(ctx, chunkTime)
+		err := s.bus.Request(tctx, hostapi.SubjectImageChunk, q, &out)
+		cancel()
+		if fault.KindOf(err) != fault.KindUnavailable || err == nil || ctx.Err() != nil {
+			return out, err
+		}
+		select {
+		case <-time.After(chunkPause):
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
 }
 

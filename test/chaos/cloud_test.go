@@ -71,8 +71,8 @@ var offsets atomic.Int64
 // nextOffset finds free ports below those that the kernel gives away.
 func nextOffset(t testing.TB) int {
 	t.Helper()
-	for range 80 {
-		n := 21000 + int(offsets.Add(1))*10 + os.Getpid()%10
+	for range 80 { // two runs side by side begin at different places: a cloud that is just being killed looks as if its ports were free
+		n := 21000 + (os.Getpid()*131+int(offsets.Add(1))*10)%2900
 		free := true
 		for _, port := range []int{5000, 8774, 9292, 9696, 8776, 8778, 4222} {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+n))
@@ -103,10 +103,26 @@ func prepare(t testing.TB, agentFlags ...string) *cloud {
 		elsewhere = "true" // always the same way: which host is best may change
 	}
 	require.NoError(t, os.WriteFile(settings, []byte("compute:\n  reclaim_instance_interval: 3600\n  shelved_offload_time: -1\n  resize_to_other_host_only: "+elsewhere+"\n"), 0o600))
-	c.controller = c.half("controller", "controller", "--config", settings, "--port-offset", strconv.Itoa(c.offset), "--admin-password", password, "--guest-image", none)
+	c.controller = c.half("controller", "controller", "--config", settings, "--port-offset", strconv.Itoa(c.offset), "--admin-password", password, "--guest-image", none, "--external-cidr", external(t, c.offset))
 	c.agent = c.half("agent", append([]string{"agent", "--host", "h", "--join", fmt.Sprintf("nats://127.0.0.1:%d", 4222+c.offset)}, agentFlags...)...)
 	t.Cleanup(c.tearDown)
 	return c
+}
+
+// external is a range for the first external network that no other cloud of this machine has: two that start at one moment would both find the same one free.
+func external(t testing.TB, offset int) string {
+	t.Helper()
+	routes, err := exec.Command("ip", "-4", "route").Output()
+	if err != nil {
+		return "172.24.4.0/24" // no such command: nor will anything be put on a device
+	}
+	for i := range 150 {
+		if r := fmt.Sprintf("172.24.%d.0/24", 100+(offset/10+i*7)%150); !strings.Contains(string(routes), r) {
+			return r
+		}
+	}
+	t.Fatal("no free range for an external network")
+	return ""
 }
 
 // cleanLast ends the cloud before what was registered with t since prepare; tearDown then finds nothing more to do.
