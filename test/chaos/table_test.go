@@ -38,10 +38,21 @@ func writeTable(file, begin, end, text string) error {
 func table(results []result, took time.Duration) string {
 	var b strings.Builder
 	kinds := map[string]bool{}
+	run, missed, none := 0, 0, 0
 	for _, r := range results {
 		kinds[r.row.kind] = true
+		switch r.outcome {
+		case notRun:
+			missed++
+		case idle:
+			none++
+		default:
+			run++
+		}
 	}
-	fmt.Fprintf(&b, "\n%d workflows, %d trials, all at rest, explained, usable, exact and clean afterwards; %d s on %d clouds side by side.\n", len(kinds), len(results), int(took.Seconds()), lanes)
+	fmt.Fprintf(&b, "\nWritten by a run of %s, %d s on %d clouds side by side: %d workflows; %d cells run, all at rest, explained, usable, exact and clean afterwards; ",
+		time.Now().UTC().Format("2 January 2006"), int(took.Seconds()), lanes, len(kinds), run)
+	fmt.Fprintf(&b, "%d do not apply; %d were not run this time (a sample by seed), and say so.\n", none, missed)
 	rows := map[string][]result{}
 	var order []string
 	for _, r := range results {

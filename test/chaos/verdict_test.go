@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -239,13 +240,31 @@ func describe(all []thing) string {
 	return strings.Join(out, ", ")
 }
 
-// short takes what differs between two runs out of a reason.
+var (
+	uuids    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	paths    = regexp.MustCompile(`/[\w.…-]+(/[\w.…-]+)+/`)
+	spaces   = regexp.MustCompile(`nephos-[a-z0-9]{6}\b`)
+	sums     = regexp.MustCompile(`\b[0-9a-f]{16,}…`)
+	hostsOf  = regexp.MustCompile(`\bh-0\d+\b`)
+	faultsAt = regexp.MustCompile(`fault at [\w./-]+( \w+/\w+)?`)
+)
+
+// short takes what differs between two runs out of a reason, and what a table has no room for.
 func short(why string) string {
-	words := strings.Fields(why)
-	for i, w := range words {
-		if strings.Count(w, "-") == 4 {
-			words[i] = "…"
-		}
+	why = faultsAt.ReplaceAllString(why, "the fault's own words")
+	for _, x := range []struct {
+		re *regexp.Regexp
+		by string
+	}{{uuids, "…"}, {paths, "…/"}, {spaces, "…"}, {sums, "…"}, {hostsOf, "h"}} {
+		why = x.re.ReplaceAllString(why, x.by)
 	}
-	return strings.Join(words, " ")
+	if _, last, ok := strings.Cut(why, "The last of them said: "); ok {
+		why, _, _ = strings.Cut(last, " No valid host was found.")
+		why = "no other host to try; the last said: " + why
+	}
+	why = strings.Join(strings.Fields(why), " ")
+	if r := []rune(why); len(r) > 160 {
+		why = string(r[:160]) + "…"
+	}
+	return why
 }
