@@ -118,7 +118,7 @@ func (s *Service) createOnce(ctx context.Context, d *draft, out *Created, place 
 	unit := map[string]int64{"instances": 1, "cores": int64(d.flavor.VCPUs), "ram": int64(d.flavor.RAMMiB)}
 	if d.Min < d.Max {
 		err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-			count, err = s.Quotas.Fits(ctx, tx, d.creds.ProjectID, unit, d.Min, d.Max)
+			count, err = s.Quotas.Fits(ctx, tx, d.creds.ProjectID, spender(ctx, tx, d.creds.ProjectID, d.creds.UserID), unit, d.Min, d.Max)
 			return err
 		})
 		if err != nil {
@@ -137,7 +137,7 @@ func (s *Service) createOnce(ctx context.Context, d *draft, out *Created, place 
 		for k, v := range unit {
 			total[k] = v * int64(count)
 		}
-		if err := s.Quotas.Reserve(ctx, tx, d.creds.ProjectID, total); err != nil {
+		if err := s.Quotas.ReserveFor(ctx, tx, d.creds.ProjectID, spender(ctx, tx, d.creds.ProjectID, d.creds.UserID), total); err != nil {
 			return err
 		}
 		if err := s.checkGroupRoom(ctx, tx, d, count); err != nil {

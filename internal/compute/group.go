@@ -63,7 +63,7 @@ func (s *Service) CreateServerGroup(ctx context.Context, creds *policy.Credentia
 		return nil, fault.Invalid("rules", "Only anti-affinity policy supports rules.")
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := s.Quotas.Reserve(ctx, tx, g.ProjectID, map[string]int64{"server_groups": 1}); err != nil {
+		if err := s.Quotas.ReserveFor(ctx, tx, g.ProjectID, spender(ctx, tx, g.ProjectID, g.UserID), map[string]int64{"server_groups": 1}); err != nil {
 			if fault.KindOf(err) == fault.KindQuota {
 				return fault.Quota("Quota exceeded, too many server groups.")
 			}

@@ -83,10 +83,11 @@ func (s *Service) CreateKeypair(ctx context.Context, projectID, userID, name, ki
 	}
 	k = &Keypair{UserID: userID, Name: name, Type: kind, PublicKey: strings.TrimSpace(publicKey), Fingerprint: print, Created: db.Now()}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		limit, err := s.Quotas.Limit(ctx, tx, projectID, "key_pairs")
+		limits, err := s.Quotas.UserLimits(ctx, tx, projectID, userID, []string{"key_pairs"})
 		if err != nil {
 			return err
 		}
+		limit := limits["key_pairs"]
 		if err := tx.Lock(ctx, "keypairs"); err != nil { // the count and the next id must not be read by two at once
 			return err
 		}

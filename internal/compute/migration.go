@@ -87,7 +87,7 @@ func (s *Service) beginMigration(ctx context.Context, tx *db.Tx, by By, sv *Serv
 	if sv.MigrationID != "" {
 		return nil, fault.Conflict("Instance %s has a migration under way", sv.ID)
 	}
-	if err := s.Quotas.Reserve(ctx, tx, sv.ProjectID, more(sv.Flavor.V, to)); err != nil {
+	if err := s.Quotas.ReserveFor(ctx, tx, sv.ProjectID, spender(ctx, tx, sv.ProjectID, sv.UserID), more(sv.Flavor.V, to)); err != nil {
 		return nil, err
 	}
 	if err := tx.Lock(ctx, "migration-numbers"); err != nil { // two at once must not take one number

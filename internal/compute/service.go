@@ -12,6 +12,7 @@ import (
 	"nephos/internal/image"
 	"nephos/internal/network"
 	"nephos/internal/policy"
+	"nephos/internal/quota"
 	"nephos/internal/volume"
 	"nephos/internal/workflow"
 )
@@ -109,10 +110,13 @@ type HostClient interface {
 // Quotas is what compute needs of the quota room.
 type Quotas interface {
 	Reserve(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error
+	// ReserveFor holds the amounts against the user's own limits too.
+	ReserveFor(ctx context.Context, tx *db.Tx, projectID string, user quota.User, delta map[string]int64) error
 	Release(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error
 	// Fits says how many of want equal units fit, at least atLeast, else the quota fault of Reserve.
-	Fits(ctx context.Context, tx *db.Tx, projectID string, unit map[string]int64, atLeast, want int) (int, error)
+	Fits(ctx context.Context, tx *db.Tx, projectID string, user quota.User, unit map[string]int64, atLeast, want int) (int, error)
 	Limit(ctx context.Context, tx *db.Tx, projectID, resource string) (int64, error)
+	UserLimits(ctx context.Context, tx *db.Tx, projectID, userID string, resources []string) (map[string]int64, error)
 }
 
 // Deps are the parts a Service is made of.

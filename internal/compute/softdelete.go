@@ -51,7 +51,7 @@ func (s *Service) softDelete(ctx context.Context, tx *db.Tx, by By, sv *Server) 
 // Restore brings back a server that was deleted for later, and takes its quota again.
 func (s *Service) Restore(ctx context.Context, by By, id string) error {
 	_, err := s.begin(ctx, by, id, ActionRestore, func(tx *db.Tx, sv *Server, _ *Act) error {
-		if err := s.Quotas.Reserve(ctx, tx, sv.ProjectID, charge(sv)); err != nil {
+		if err := s.Quotas.ReserveFor(ctx, tx, sv.ProjectID, spender(ctx, tx, sv.ProjectID, sv.UserID), charge(sv)); err != nil {
 			return err
 		}
 		return move(ctx, tx, id, sv.Epoch, `vm_state = ?`, Stopped) // from here on it is charged for, whatever ends the restore

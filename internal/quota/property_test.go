@@ -88,7 +88,7 @@ func TestUsageIsTheModels(t *testing.T) {
 					}
 				}
 				require.NoError(t, d.Read(ctx, func(tx *db.Tx) error {
-					got, err := s.Fits(ctx, tx, project, unit, least, most)
+					got, err := s.Fits(ctx, tx, project, quota.User{}, unit, least, most)
 					if want < least {
 						require.Equal(t, fault.KindQuota, fault.KindOf(err), "%v", err)
 						return nil

@@ -34,8 +34,15 @@ func New() *Service { return &Service{} }
 // Reserve adds delta (amounts ≥ 0 by resource) to a project's usage, all or nothing: fault.KindQuota names the first resource that does not
 // fit. Rows are taken in the order of their names, so that two transactions cannot deadlock.
 func (s *Service) Reserve(ctx context.Context, tx *db.Tx, projectID string, delta map[string]int64) error {
-	resources := slices.Sorted(maps.Keys(delta))
-	limits, err := s.Limits(ctx, tx, projectID, resources)
+	return s.ReserveFor(ctx, tx, projectID, User{}, delta)
+}
+
+func sortedKeys(m map[string]int64) []string { return slices.Sorted(maps.Keys(m)) }
+
+// ReserveFor is Reserve for a user, who may have limits of their own in the project.
+func (s *Service) ReserveFor(ctx context.Context, tx *db.Tx, projectID string, user User, delta map[string]int64) error {
+	resources := sortedKeys(delta)
+	limits, own, err := limitsOf(ctx, tx, projectID, user.ID, resources)
 	if err != nil {
 		return err
 	}
@@ -57,7 +64,10 @@ func (s *Service) Reserve(ctx context.Context, tx *db.Tx, projectID string, delt
 			return s.exceeded(ctx, tx, projectID, resource, n, limit)
 		}
 	}
-	return nil
+	if user.Used == nil {
+		return nil
+	}
+	return user.within(own, delta)
 }
 
 // exceeded is the refusal in Nova's words.
@@ -83,12 +93,26 @@ func (s *Service) Release(ctx context.Context, tx *db.Tx, projectID string, delt
 }
 
 // Fits says how many of want units fit next to what is used, at least atLeast: else the fault that reserving atLeast would give.
-func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, unit map[string]int64, atLeast, want int) (int, error) {
+func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, user User, unit map[string]int64, atLeast, want int) (int, error) {
 	fits := want
-	resources := slices.Sorted(maps.Keys(unit))
-	limits, err := s.Limits(ctx, tx, projectID, resources)
+	resources := sortedKeys(unit)
+	limits, own, err := limitsOf(ctx, tx, projectID, user.ID, resources)
 	if err != nil {
 		return 0, err
+	}
+	for user.Used != nil && len(own) > 0 && fits > atLeast { // few at most: what a user asks for at once
+		all := map[string]int64{}
+		for r, n := range unit {
+			all[r] = n * int64(fits)
+		}
+		err := user.within(own, all)
+		if err == nil {
+			break
+		}
+		if fault.KindOf(err) != fault.KindQuota {
+			return 0, err
+		}
+		fits--
 	}
 	for _, resource := range resources {
 		limit := limits[resource]
@@ -130,27 +154,8 @@ func (s *Service) Limit(ctx context.Context, tx *db.Tx, projectID, resource stri
 
 // Limits is Limit for many resources at once.
 func (s *Service) Limits(ctx context.Context, tx *db.Tx, projectID string, resources []string) (map[string]int64, error) {
-	var rows []struct {
-		Project  string `db:"project_id"`
-		Resource string `db:"resource"`
-		Lim      int64  `db:"lim"`
-	}
-	err := tx.Select(ctx, &rows, `SELECT project_id, resource, lim FROM quota_limits WHERE user_id = '' AND (project_id = ? OR project_id = ?)`, projectID, classProject)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]int64, len(resources))
-	for _, r := range resources {
-		out[r] = Default(r)
-	}
-	for _, class := range []bool{true, false} { // the project's own come last and win
-		for _, r := range rows {
-			if _, ok := out[r.Resource]; ok && (r.Project == classProject) == class {
-				out[r.Resource] = r.Lim
-			}
-		}
-	}
-	return out, nil
+	out, _, err := limitsOf(ctx, tx, projectID, "", resources)
+	return out, err
 }
 
 // DefaultLimits are the default class's.
@@ -180,7 +185,7 @@ func (s *Service) SetDefault(ctx context.Context, tx *db.Tx, resource string, li
 	return s.SetLimit(ctx, tx, classProject, resource, limit)
 }
 
-// Reset drops a project's own limits for these resources.
+// Reset drops a project's own limits for these resources, and those of its users.
 func (s *Service) Reset(ctx context.Context, tx *db.Tx, projectID string, resources []string) error {
 	_, err := tx.Exec(ctx, `DELETE FROM quota_limits WHERE project_id = ? AND resource IN (?)`, projectID, resources)
 	return err

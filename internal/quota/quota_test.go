@@ -53,7 +53,7 @@ func TestLimitsWordsAndChecks(t *testing.T) {
 		require.Error(t, write(func(tx *db.Tx) error { return s.Reserve(ctx, tx, "new", map[string]int64{"instances": 11}) }))
 		require.NoError(t, write(func(tx *db.Tx) error { return s.SetDefault(ctx, tx, "instances", 12) }))
 		require.NoError(t, write(func(tx *db.Tx) error {
-			n, err := s.Fits(ctx, tx, "p", map[string]int64{"instances": 1}, 1, 5)
+			n, err := s.Fits(ctx, tx, "p", quota.User{}, map[string]int64{"instances": 1}, 1, 5)
 			require.Equal(t, 2, n)
 			return err
 		}))
@@ -66,5 +66,43 @@ func TestLimitsWordsAndChecks(t *testing.T) {
 			require.Equal(t, []string{"quota: project p is charged 10 instances, but 9 exist", "quota: project q is charged 0 instances, but 1 exist"}, out)
 			return err
 		}))
+	})
+}
+
+// A user's own limit stops them, before the project's and only them; it is asked what they have only when there is one.
+func TestUsersOwnLimits(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, []db.Migrations{quota.Migrations()}, func(t *testing.T, d *db.DB) {
+		s, ctx := quota.New(), t.Context()
+		asked, have := 0, map[string]int64{"instances": 3}
+		user := quota.User{ID: "u", Used: func() (map[string]int64, error) { asked++; return have, nil }}
+		reserve := func(u quota.User, n int64) error {
+			return d.Write(ctx, func(tx *db.Tx) error {
+				return s.ReserveFor(ctx, tx, "p", u, map[string]int64{"instances": n, "cores": n})
+			})
+		}
+		require.NoError(t, reserve(user, 1))
+		require.Zero(t, asked)
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { return s.SetUserLimit(ctx, tx, "p", "u", "instances", 5) }))
+		require.NoError(t, reserve(user, 2))
+		require.Equal(t, 1, asked)
+		err := reserve(user, 3)
+		require.Equal(t, fault.KindQuota, fault.KindOf(err))
+		require.Contains(t, err.Error(), "Quota exceeded for instances: Requested 3, but already used 3 of 5 instances")
+		require.NoError(t, reserve(quota.User{ID: "other", Used: user.Used}, 3))
+		require.Equal(t, fault.KindQuota, fault.KindOf(reserve(quota.User{ID: "other", Used: user.Used}, 5)), "the project has 10")
+		require.NoError(t, d.Read(ctx, func(tx *db.Tx) error {
+			used, err := s.Usage(ctx, tx, "p")
+			require.NoError(t, err)
+			require.Equal(t, map[string]int64{"instances": 6, "cores": 6}, used, "what was refused took nothing")
+			n, err := s.Fits(ctx, tx, "p", user, map[string]int64{"instances": 1}, 1, 4)
+			require.NoError(t, err)
+			require.Equal(t, 2, n)
+			l, err := s.UserLimits(ctx, tx, "p", "u", []string{"instances", "cores"})
+			require.Equal(t, map[string]int64{"instances": 5, "cores": 20}, l)
+			return err
+		}))
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { return s.ResetUser(ctx, tx, "p", "u", []string{"instances"}) }))
+		require.NoError(t, reserve(user, 3))
 	})
 }

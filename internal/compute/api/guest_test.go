@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -236,5 +238,40 @@ func TestOldQuotaNames(t *testing.T) {
 		require.EqualValues(t, 99, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA, nil).at("quota_set", "fixed_ips"))
 		require.EqualValues(t, -1, w.call("a", "2.1", "GET", "/v2.1/os-quota-sets/"+projectA, nil).at("quota_set", "security_groups"))
 		w.call("admin", "2.36", "PUT", "/v2.1/os-quota-sets/"+projectA, m{"quota_set": m{"fixed_ips": 7}}).want(400)
+	})
+}
+
+// Limits that users have of their own in a project, also when many ask at once.
+func TestQuotasOfUsers(t *testing.T) {
+	each(t, func(w *world) {
+		t := w.t
+		const sets = "/v2.1/os-quota-sets/" + projectA
+		put := func(query string, set m, want int) reply {
+			t.Helper()
+			return w.call("admin", "", "PUT", sets+query, m{"quota_set": set}).want(want)
+		}
+		require.EqualValues(t, 3, put("?user_id=ua", m{"instances": 3}, 200).at("quota_set", "instances"))
+		require.Contains(t, put("?user_id=ua", m{"instances": 11}, 400).Body, "less than or equal to 10")
+		put("?user_id=ua", m{"instances": -1}, 400)
+		put("?user_id=uz", m{"instances": 11, "force": true}, 200)
+		require.EqualValues(t, 10, w.call("a", "", "GET", sets, nil).at("quota_set", "instances"))
+		require.EqualValues(t, 3, w.call("a", "", "GET", sets+"?user_id=ua", nil).at("quota_set", "instances"))
+
+		var wg sync.WaitGroup
+		codes := make([]int, 8)
+		for i := range codes {
+			wg.Go(func() { codes[i] = w.call("a", "", "POST", "/v2.1/servers", boot(nil)).Code })
+		}
+		wg.Wait()
+		slices.Sort(codes)
+		require.Equal(t, []int{202, 202, 202, 403, 403, 403, 403, 403}, codes)
+		detail := w.call("a", "", "GET", sets+"/detail?user_id=ua", nil).want(200)
+		require.Equal(t, m{"in_use": 3.0, "limit": 3.0, "reserved": 0.0}, detail.at("quota_set", "instances"))
+		require.EqualValues(t, 0, w.call("a", "", "GET", sets+"/detail?user_id=other", nil).at("quota_set", "instances", "in_use"))
+		put("?user_id=ua", m{"instances": 2}, 400)
+		put("?user_id=ua", m{"instances": 2, "force": "true"}, 200)
+		w.call("admin", "", "DELETE", sets+"?user_id=ua", nil).want(202)
+		require.EqualValues(t, 10, w.call("a", "", "GET", sets+"?user_id=ua", nil).at("quota_set", "instances"))
+		w.call("a", "", "POST", "/v2.1/servers", boot(nil)).want(202)
 	})
 }

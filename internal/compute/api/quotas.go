@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"nephos/internal/compute"
 	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/httpapi"
@@ -122,15 +123,24 @@ func (f *face) showQuota(detail bool) httpapi.Handler {
 	}
 }
 
+// quotaOf reads limits and usage: of a project, or of the user_id of the query in it.
 func (f *face) quotaOf(r *httpapi.Request) (limits, usage map[string]int64, err error) {
+	project, user := r.Param("id"), r.URL.Query().Get("user_id")
 	err = f.read(r, func(tx *db.Tx) error {
-		if limits, err = f.deps.Quotas.Limits(r.Context(), tx, r.Param("id"), limited); err != nil {
+		if limits, err = f.deps.Quotas.UserLimits(r.Context(), tx, project, user, limited); err != nil {
 			return err
 		}
-		usage, err = f.deps.Quotas.Usage(r.Context(), tx, r.Param("id"))
+		usage, err = f.inUse(r, tx, project, user)
 		return err
 	})
 	return limits, usage, err
+}
+
+func (f *face) inUse(r *httpapi.Request, tx *db.Tx, project, user string) (map[string]int64, error) {
+	if user != "" {
+		return compute.UserUsage(r.Context(), tx, project, user)
+	}
+	return f.deps.Quotas.Usage(r.Context(), tx, project)
 }
 
 func (f *face) quotaDefaults(r *httpapi.Request) (any, error) {
@@ -149,7 +159,7 @@ func (f *face) quotaDefaults(r *httpapi.Request) (any, error) {
 	return obj{"quota_set": out}, nil
 }
 
-// updateQuota sets limits; one below what is in use needs force (Nova).
+// updateQuota sets limits of a project, or of the user_id of the query in it. One below what is in use, or a user's above the project's, needs force (Nova).
 func (f *face) updateQuota(r *httpapi.Request) (any, error) {
 	var b struct {
 		Set map[string]flexText `json:"quota_set"`
@@ -162,22 +172,34 @@ func (f *face) updateQuota(r *httpapi.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	project := r.Param("id")
+	project, user := r.Param("id"), r.URL.Query().Get("user_id")
 	var l map[string]int64
 	err = f.svc.DB.Write(r.Context(), func(tx *db.Tx) error {
-		used, err := f.deps.Quotas.Usage(r.Context(), tx, project)
+		used, err := f.inUse(r, tx, project, user)
+		if err != nil {
+			return err
+		}
+		most, err := f.deps.Quotas.Limits(r.Context(), tx, project, limited)
 		if err != nil {
 			return err
 		}
 		for _, n := range slices.Sorted(maps.Keys(want)) {
-			if x := want[n]; !force && x >= 0 && x < used[n] {
+			x := want[n]
+			if !force && x >= 0 && x < used[n] {
 				return fault.Invalid(n, "Quota limit %d for %s must be greater than or equal to already used and reserved %d.", x, n, used[n])
 			}
-			if err := f.deps.Quotas.SetLimit(r.Context(), tx, project, n, want[n]); err != nil {
+			if user == "" {
+				err = f.deps.Quotas.SetLimit(r.Context(), tx, project, n, x)
+			} else if !force && most[n] != quota.Unlimited && (x > most[n] || x == quota.Unlimited) {
+				return fault.Invalid(n, "Quota limit %d for %s must be less than or equal to %d.", x, n, most[n])
+			} else {
+				err = f.deps.Quotas.SetUserLimit(r.Context(), tx, project, user, n, x)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		l, err = f.deps.Quotas.Limits(r.Context(), tx, project, limited)
+		l, err = f.deps.Quotas.UserLimits(r.Context(), tx, project, user, limited)
 		return err
 	})
 	if err != nil {
@@ -208,6 +230,9 @@ func quotaValues(raw map[string]flexText) (map[string]int64, error) {
 
 func (f *face) deleteQuota(r *httpapi.Request) (any, error) {
 	return nil, f.svc.DB.Write(r.Context(), func(tx *db.Tx) error {
+		if user := r.URL.Query().Get("user_id"); user != "" {
+			return f.deps.Quotas.ResetUser(r.Context(), tx, r.Param("id"), user, limited)
+		}
 		return f.deps.Quotas.Reset(r.Context(), tx, r.Param("id"), limited)
 	})
 }

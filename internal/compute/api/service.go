@@ -52,6 +52,9 @@ type Quotas interface {
 	SetLimit(ctx context.Context, tx *db.Tx, projectID, resource string, limit int64) error
 	SetDefault(ctx context.Context, tx *db.Tx, resource string, limit int64) error
 	Reset(ctx context.Context, tx *db.Tx, projectID string, resources []string) error
+	UserLimits(ctx context.Context, tx *db.Tx, projectID, userID string, resources []string) (map[string]int64, error)
+	SetUserLimit(ctx context.Context, tx *db.Tx, projectID, userID, resource string, limit int64) error
+	ResetUser(ctx context.Context, tx *db.Tx, projectID, userID string, resources []string) error
 }
 
 // Deps are what the service needs beside the room.
