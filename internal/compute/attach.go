@@ -74,6 +74,9 @@ func (s *Service) AttachVolume(ctx context.Context, by By, id string, req Attach
 			return fault.Conflict("The supplied device path (%s) is in use.", device)
 		}
 		att, err := s.Volumes.Reserve(ctx, tx, volume.Reservation{VolumeID: v.ID, ServerID: id, ProjectID: sv.ProjectID})
+		if fault.KindOf(err) == fault.KindConflict { // Nova: 400 for a volume that is not available
+			return fault.Invalid("volumeId", "Invalid volume: %s", fault.Message(err)).WithCause(err)
+		}
 		if err != nil {
 			return err
 		}

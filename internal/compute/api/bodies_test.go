@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -185,9 +186,14 @@ func FuzzBodies(f *testing.F) {
 	server := w.server("a", nil)
 	f.Fuzz(func(t *testing.T, which uint16, body string) {
 		a := all[int(which)%len(all)]
-		r := w.call("admin", a.version.String(), a.route.Method, a.path(server, "1"), body)
-		if r.Code >= 500 && r.Code != 501 {
-			t.Errorf("%s at %s with %q: %d %s", a.route.Name, a.version, body, r.Code, r.Body)
+		r := httptest.NewRequest(a.route.Method, a.path(server, "1"), strings.NewReader(body)) // not w.call: its tests are F's, which must not be used here
+		r.Header.Set("X-Auth-Token", "admin")
+		r.Header.Set("OpenStack-API-Version", "compute "+a.version.String())
+		r.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		w.handler.ServeHTTP(rec, r)
+		if rec.Code >= 500 && rec.Code != 501 {
+			t.Errorf("%s at %s with %q: %d %s", a.route.Name, a.version, body, rec.Code, rec.Body)
 		}
 	})
 }

@@ -250,7 +250,7 @@ func readImage(r *httpapi.Request, b *createBody, req *compute.CreateRequest) er
 		return fault.Invalid("imageRef", "Invalid input for field/attribute imageRef. Value: %s. Invalid imageRef provided.", ref)
 	}
 	for _, d := range req.BlockDevices {
-		if d.BootIndex == 0 && d.Device == legacyRoot { // an old-style mapping of vda replaces the image's disk
+		if d.BootIndex == 0 && (d.Device == legacyRoot || d.DestinationType == "volume") { // an old-style mapping of vda, or a volume to boot from, replaces the image's disk
 			return nil
 		}
 	}

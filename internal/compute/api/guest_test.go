@@ -275,3 +275,15 @@ func TestQuotasOfUsers(t *testing.T) {
 		w.call("a", "", "POST", "/v2.1/servers", boot(nil)).want(202)
 	})
 }
+
+// An image and a volume to boot from: the volume is the root disk. A volume that another server has is 400.
+func TestVolumesAndImages(t *testing.T) {
+	w := lite(t)
+	id := w.server("a", m{"block_device_mapping_v2": []m{{"source_type": "blank", "destination_type": "volume", "boot_index": "0", "volume_size": 1}}})
+	require.Equal(t, "", w.call("a", "", "GET", "/v2.1/servers/"+id, nil).text("server", "image"))
+	vol := w.call("a", "", "GET", "/v2.1/servers/"+id+"/os-volume_attachments", nil).want(200).text("volumeAttachments", 0, "volumeId")
+	host := w.settle(id).text("server", "OS-EXT-SRV-ATTR:host")
+	other := w.call("admin", "", "POST", "/v2.1/servers", boot(m{"availability_zone": "nova:" + host})).want(202).text("server", "id")
+	w.settle(other)
+	require.Contains(t, w.call("admin", "", "POST", "/v2.1/servers/"+other+"/os-volume_attachments", m{"volumeAttachment": m{"volumeId": vol}}).want(400).Body, "Invalid volume")
+}
