@@ -282,6 +282,10 @@ func (s *Service) SetMetadata(ctx context.Context, by By, id string, edit func(m
 	var out map[string]string
 	var sv *Server
 	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		// What is edited is the map as it is now: of two edits at once the second sees what the first made.
+		if err := tx.Lock(ctx, "server-metadata:"+id); err != nil {
+			return err
+		}
 		if sv, err = visible(ctx, tx, by.Creds, id); err != nil {
 			return err
 		}

@@ -241,6 +241,10 @@ func (s *Service) checkGroupRoom(ctx context.Context, tx *db.Tx, d *draft, count
 	if err != nil || limit < 0 {
 		return err
 	}
+	// The members are counted, so two creates into one group wait for each other; checkGroup takes the same lock.
+	if err := tx.Lock(ctx, "server-group:"+d.groupID); err != nil {
+		return err
+	}
 	var n int64
 	if err := tx.Get(ctx, &n, `SELECT COUNT(*) FROM servers WHERE group_id = ? AND deleted = FALSE`, d.groupID); err != nil {
 		return err

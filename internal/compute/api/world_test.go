@@ -59,7 +59,7 @@ func everybody() tokens {
 	role := func(user, project string, roles ...string) *policy.Credentials {
 		return &policy.Credentials{UserID: user, ProjectID: project, Roles: roles}
 	}
-	return tokens{"a": role("ua", projectA, "member", "reader"), "b": role("ub", projectB, "member", "reader"), "reader": role("ur", projectA, "reader"),
+	return tokens{"a": role("ua", projectA, "member", "reader"), "b": role("ub", projectB, "member", "reader"), "reader": role("ur", projectA, "reader"), "a2": role("ua2", projectA, "member", "reader"),
 		"admin": role("u0", project0, "admin", "manager", "member", "reader")}
 }
 
