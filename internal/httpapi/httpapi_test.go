@@ -43,6 +43,7 @@ func (auth) Authenticate(_ context.Context, token string) (*policy.Credentials, 
 const thingBody = `{"type": "object", "properties": {"thing": {"type": "object", "properties": {
 	"name": {"type": "string", "minLength": 1, "maxLength": 9},
 	"networks": {"type": "array", "items": {"type": "object", "properties": {"uuid": {"type": "string", "format": "uuid"}}, "required": ["uuid"], "additionalProperties": false}},
+	"password": {"type": "string", "pattern": "^[a-z]*$"},
 	"tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2}},
 	"required": ["name"], "additionalProperties": false}}, "required": ["thing"], "additionalProperties": false}`
 
@@ -379,6 +380,9 @@ func TestSchemaMessages(t *testing.T) {
 		`{"thing": {"name": "x", "networks": {"0": 1}}}`:                                                          `Invalid input for field/attribute networks. Value: {"0":1}. `,
 		`{"thing": {"name": "x", "tags": [7]}}`:                                                                   `Invalid input for field/attribute tags.0. Value: 7. `,
 		`{"thing": {"name": "x", "tags": ["a", "b", "c"]}}`:                                                       `Invalid input for field/attribute tags. Value: ["a","b","c"]. `,
+		`{"thing": {"name": "x", "password": "Geheim"}}`:                                                          `Invalid input for field/attribute password. Value: "***". '***' does not match pattern`,
+		`{"thing": {"name": "x", "password": ["Geheim"]}}`:                                                        `Invalid input for field/attribute password. Value: "***". `,
+		`{"thing": {"name": "x", "more": [{"secret": "Geheim"}]}}`:                                                `Invalid input for field/attribute thing. Value: {"more":[{"secret":"***"}],"name":"x"}. `,
 		`{"thing": {"name": "` + strings.Repeat("x", 300) + `"}}`:                                                 `…. `,
 		`{"thong": {}}`: "Invalid input: ",
 		`[]`:            "Invalid input: ",
@@ -386,6 +390,7 @@ func TestSchemaMessages(t *testing.T) {
 		a := c.do("admin", "POST /v2.1/things", body)
 		require.Equal(t, 400, a.status, body)
 		require.Contains(t, a.doc["badRequest"].(m)["message"], want, body)
+		require.NotContains(t, a.raw, "Geheim")
 	}
 	a := c.do("reader", "GET /v2.1/things?limit=x", "")
 	require.Contains(t, a.doc["badRequest"].(m)["message"], `Invalid input for query parameters limit. Value: "x". `)

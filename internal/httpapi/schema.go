@@ -152,7 +152,14 @@ func validate(s *jsonschema.Schema, doc any, query bool) error {
 	if path == "" {
 		return fault.Invalid("", "Invalid input: %s", reason)
 	}
-	value, _ := json.Marshal(at(doc, leaf.InstanceLocation))
+	found := at(doc, leaf.InstanceLocation)
+	if slices.ContainsFunc(leaf.InstanceLocation, isSecret) {
+		if text, ok := found.(string); ok && text != "" {
+			reason = strings.ReplaceAll(reason, text, hidden)
+		}
+		found = hidden
+	}
+	value, _ := json.Marshal(hide(found))
 	if len(value) > 200 {
 		value = append(value[:200:200], "…"...)
 	}
@@ -160,6 +167,39 @@ func validate(s *jsonschema.Schema, doc any, query bool) error {
 		return fault.Invalid(path, "Invalid input for query parameters %s. Value: %s. %s", leaf.InstanceLocation[0], value, reason)
 	}
 	return fault.Invalid(path, "Invalid input for field/attribute %s. Value: %s. %s", fieldName(doc, leaf.InstanceLocation), value, reason)
+}
+
+// hidden stands in messages for what nobody may read there: they are shown on screens and kept in logs of clients and proxies.
+const hidden = "***"
+
+// isSecret says whether a field of this name holds a secret, in any service's bodies.
+func isSecret(name string) bool {
+	switch strings.ToLower(name) {
+	case "password", "original_password", "adminpass", "admin_pass", "secret", "passcode", "blob", "token", "credentials", "passwordcredentials":
+		return true
+	}
+	return false
+}
+
+// hide is a value with what its secret fields hold taken out.
+func hide(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, x := range v {
+			if out[k] = hidden; !isSecret(k) {
+				out[k] = hide(x)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = hide(x)
+		}
+		return out
+	}
+	return v
 }
 
 // fieldName is the field at fault as a message names it: as in Nova its own name, without what it is in; but within a list, where that would be a bare

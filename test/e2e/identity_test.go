@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,9 +17,10 @@ import (
 
 // osc is Debian's openstackclient, kept running for many commands.
 type osc struct {
-	t   *testing.T
-	in  io.Writer
-	out *bufio.Scanner
+	t     *testing.T
+	in    io.Writer
+	out   *bufio.Scanner
+	asked []string
 }
 
 func newOSC(t *testing.T, env []string, flags ...string) *osc {
@@ -43,6 +46,7 @@ func newOSC(t *testing.T, env []string, flags ...string) *osc {
 
 func (o *osc) try(args ...string) (code int, out, errs string) {
 	o.t.Helper()
+	o.asked = append(o.asked, strings.Join(args, " ")+" ")
 	require.NoError(o.t, json.NewEncoder(o.in).Encode(args))
 	require.True(o.t, o.out.Scan(), "%v: the client ended: %v", args, o.out.Err())
 	var a struct {
@@ -73,6 +77,29 @@ func (o *osc) fails(args ...string) string {
 func (o *osc) one(column string, args ...string) string {
 	o.t.Helper()
 	return trim(o.run(append(args, "-f", "value", "-c", column)...))
+}
+
+// covers wants every command that the client has for an API ("identity.v3") to have been run.
+func (o *osc) covers(api string) {
+	o.t.Helper()
+	files, err := filepath.Glob("/usr/lib/python3/dist-packages/python_openstackclient-*.egg-info/entry_points.txt")
+	require.NoError(o.t, err)
+	require.Len(o.t, files, 1)
+	text, err := os.ReadFile(files[0])
+	require.NoError(o.t, err)
+	_, section, found := strings.Cut(string(text), "[openstack."+api+"]\n")
+	require.True(o.t, found)
+	section, _, _ = strings.Cut(section, "\n[")
+	for line := range strings.Lines(section) {
+		name, _, ok := strings.Cut(line, " =")
+		if !ok {
+			continue
+		}
+		words := strings.ReplaceAll(name, "_", " ") + " "
+		if !slices.ContainsFunc(o.asked, func(a string) bool { return strings.HasPrefix(a, words) }) {
+			o.t.Errorf("the walk does not run `openstack %s`", strings.TrimSpace(words))
+		}
+	}
 }
 
 func trim(s string) string {
@@ -111,6 +138,9 @@ func TestOpenStackIdentity(t *testing.T) {
 	require.Contains(t, o.run("user", "list", "--group", "g", "--domain", "d"), "ann")
 	require.Contains(t, o.run("group", "list", "--user", "ann", "--user-domain", "d"), "g")
 	require.Equal(t, "x", o.one("description", "group", "show", "g", "--domain", "d"))
+	o.run("group", "remove", "user", "g", "ann", "--group-domain", "d", "--user-domain", "d")
+	require.NotContains(t, o.run("user", "list", "--group", "g", "--domain", "d"), "ann")
+	o.run("group", "add", "user", "g", "ann", "--group-domain", "d", "--user-domain", "d")
 
 	// Roles, implied ones, assignments.
 	o.run("role", "create", "r1", "--description", "x")
@@ -120,6 +150,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	o.run("role", "set", "r1", "--description", "y", "--immutable")
 	o.fails("role", "delete", "r1")
 	o.run("role", "set", "r1", "--no-immutable")
+	require.Equal(t, "y", o.one("description", "role", "show", "r1"))
 	o.run("implied", "role", "create", "r1", "--implied-role", "r2")
 	require.NotEmpty(t, o.run("implied", "role", "list"))
 	on := []string{"--project", "top", "--project-domain", "d"}
@@ -157,6 +188,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	require.NoError(t, os.WriteFile(filters, []byte(`{"interface": "public"}`), 0o600))
 	o.run("endpoint", "group", "create", "eg", filters, "--description", "x")
 	o.run("endpoint", "group", "set", "eg", "--name", "eg2")
+	require.Contains(t, o.one("filters", "endpoint", "group", "show", "eg2"), "public")
 	o.run("endpoint", "group", "add", "project", "eg2", "top", "--project-domain", "d")
 	require.Contains(t, o.run("endpoint", "group", "list", "--project", "top", "--domain", "d"), "eg2")
 	o.run("endpoint", "group", "remove", "project", "eg2", "top", "--project-domain", "d")
@@ -166,6 +198,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	o.run("registered", "limit", "create", "cores", "--service", "thinger", "--default-limit", "5")
 	reg := o.one("ID", "registered", "limit", "list", "--service", "thinger")
 	o.run("registered", "limit", "set", reg, "--default-limit", "6")
+	require.Equal(t, "6", o.one("default_limit", "registered", "limit", "show", reg))
 	lim := o.one("id", "limit", "create", "cores", "--service", "thinger", "--resource-limit", "3", "--project", o.one("id", "project", "show", "top", "--domain", "d"))
 	o.run("limit", "set", lim, "--resource-limit", "4")
 	require.Equal(t, "4", o.one("resource_limit", "limit", "show", lim))
@@ -192,20 +225,39 @@ func TestOpenStackIdentity(t *testing.T) {
 	o.run("consumer", "set", con, "--description", "cd")
 	require.Equal(t, "cd", o.one("description", "consumer", "show", con))
 	require.Contains(t, o.run("consumer", "list"), con)
-	o.run("consumer", "delete", con)
+	oauth := strings.Fields(o.run("consumer", "create", "--description", "oauth", "-f", "value", "-c", "id", "-c", "secret"))
+	require.Len(t, oauth, 2)
+	key, secret := oauth[0], oauth[1]
+	req := strings.Fields(o.run("request", "token", "create", "--consumer-key", key, "--consumer-secret", secret, "--project", "admin", "-f", "value", "-c", "id", "-c", "secret"))
+	require.Len(t, req, 2)
+	pin := o.one("oauth_verifier", "request", "token", "authorize", "--request-key", req[0], "--role", "reader")
+	require.NotEmpty(t, o.one("id", "access", "token", "create", "--consumer-key", key, "--consumer-secret", secret, "--request-key", req[0], "--request-secret", req[1], "--verifier", pin))
+	o.run("consumer", "delete", con, key)
 	rules := filepath.Join(c.dir, "rules.json")
 	require.NoError(t, os.WriteFile(rules, []byte(`[{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "NAME"}]}]`), 0o600))
 	o.run("mapping", "create", "m", "--rules", rules)
 	o.run("identity", "provider", "create", "idp", "--remote-id", "a", "--domain", "d")
-	o.run("identity", "provider", "set", "idp", "--disable")
+	o.run("identity", "provider", "set", "idp", "--disable", "--description", "x")
+	require.Equal(t, "x", o.one("description", "identity", "provider", "show", "idp"))
+	o.run("mapping", "set", "m", "--rules", rules)
+	require.Contains(t, o.run("mapping", "list"), "m")
+	require.Contains(t, o.run("mapping", "show", "m"), "NAME")
 	o.run("federation", "protocol", "create", "saml2", "--identity-provider", "idp", "--mapping", "m")
 	require.Contains(t, o.run("federation", "protocol", "list", "--identity-provider", "idp"), "saml2")
+	o.run("mapping", "create", "m2", "--rules", rules)
+	o.run("federation", "protocol", "set", "saml2", "--identity-provider", "idp", "--mapping", "m2")
+	require.Equal(t, "m2", o.one("mapping", "federation", "protocol", "show", "saml2", "--identity-provider", "idp"))
+	o.run("role", "add", "reader", "--user", "admin", "--domain", "d")
+	require.Contains(t, o.run("federation", "domain", "list"), "two")
+	require.Contains(t, o.run("federation", "project", "list"), "admin")
 	o.run("federation", "protocol", "delete", "saml2", "--identity-provider", "idp")
 	require.Contains(t, o.run("identity", "provider", "list"), "idp")
 	o.run("identity", "provider", "delete", "idp")
-	o.run("mapping", "delete", "m")
+	o.run("mapping", "delete", "m", "m2")
 	o.run("service", "provider", "create", "sp", "--auth-url", "https://a/", "--service-provider-url", "https://b/")
 	require.Contains(t, o.run("service", "provider", "list"), "sp")
+	o.run("service", "provider", "set", "sp", "--disable", "--description", "x")
+	require.Equal(t, "x", o.one("description", "service", "provider", "show", "sp"))
 	o.run("service", "provider", "delete", "sp")
 
 	// Trusts, and what programs log in with.
@@ -220,6 +272,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	require.Equal(t, "robot", o.one("name", "application", "credential", "show", "robot"))
 	ruled := o.one("id", "application", "credential", "create", "ruled", "--secret", "geheim", "--access-rules", `[{"service": "identity", "method": "GET", "path": "/v3/users"}]`)
 	require.Contains(t, o.run("access", "rule", "list"), "/v3/users")
+	require.Equal(t, "GET", o.one("method", "access", "rule", "show", o.one("ID", "access", "rule", "list")))
 
 	// A clouds.yaml with an application credential works for everything.
 	config := filepath.Join(c.dir, "clouds.yaml")
@@ -244,7 +297,9 @@ func TestOpenStackIdentity(t *testing.T) {
 	o.run("access", "rule", "delete", o.one("ID", "access", "rule", "list"))
 
 	// Passwords, and the end.
-	o.run("user", "password", "set", "--original-password", password, "--password", password)
+	o.run("user", "password", "set", "--original-password", password, "--password", "another-secret")
+	require.Contains(t, o.fails("user", "list"), "401")
+	newOSC(t, c.env("admin", "another-secret", "admin")).run("user", "password", "set", "--original-password", "another-secret", "--password", password)
 	o.run("endpoint", "delete", ep)
 	o.run("service", "delete", "thinger")
 	o.run("region", "delete", "R3", "R2")
@@ -257,6 +312,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	o.fails("domain", "delete", "d")
 	o.run("domain", "set", "d", "--disable")
 	o.run("domain", "delete", "d")
+	o.covers("identity.v3")
 	c.fsckClean()
 }
 

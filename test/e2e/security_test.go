@@ -282,3 +282,74 @@ func TestPeople(t *testing.T) {
 	nephos("", "project", "delete", "lab")
 	require.NotContains(t, nephos("", "project", "list"), "lab")
 }
+
+// TestNoSecretIsLogged does everything that carries a secret, good and bad, at the most talkative log level, and looks for each secret in what was written and said.
+func TestNoSecretIsLogged(t *testing.T) {
+	t.Parallel()
+	c := fakeCloud(t, 1, "--log-level", "debug")
+	a := c.admin()
+	secrets := map[string]string{"the admin's password": password, "the admin's token": a.token}
+	refusals := []reply{}
+	refused := func(code int, method string, port int, path string, body any, headers ...string) {
+		t.Helper()
+		r := a.do(method, port, path, body, headers...)
+		require.Equal(t, code, r.code, "%s", r)
+		refusals = append(refusals, r)
+	}
+	user := a.must(201, "POST", identity, "/users", object{"user": object{"name": "ann", "password": "pw-of-ann-1"}}).str("user/id")
+	role := a.must(200, "GET", identity, "/roles?name=member", nil).str("roles/0/id")
+	a.must(204, "PUT", identity, "/projects/"+a.project+"/users/"+user+"/roles/"+role, nil)
+	secrets["a password"] = "pw-of-ann-1"
+	ann := c.login("ann", "pw-of-ann-1", "admin")
+	secrets["a token"] = ann.token
+	try := func(auth any) reply {
+		t.Helper()
+		return send(t, "POST", c.url(identity, "/v3/auth/tokens"), object{"auth": auth})
+	}
+	wrong := func(name, pw string) object {
+		return object{"identity": object{"methods": []string{"password"}, "password": object{"user": object{"name": name, "password": pw, "domain": object{"id": "default"}}}}}
+	}
+	secrets["a wrong password"], secrets["a password for nobody"] = "guess-of-ann", "guess-of-nobody"
+	refusals = append(refusals, try(wrong("ann", "guess-of-ann")), try(wrong("nobody", "guess-of-nobody")), try(object{"identity": object{"methods": []string{"password"}, "password": "misplaced-secret"}}))
+	secrets["a password in the wrong place"] = "misplaced-secret"
+	secrets["a password of the wrong type"] = "secret-in-a-list"
+	refused(400, "POST", identity, "/users", object{"user": object{"name": "x", "password": []string{"secret-in-a-list"}}})
+	r := ann.must(201, "POST", identity, "/users/"+user+"/application_credentials", object{"application_credential": object{"name": "robot"}})
+	secrets["an application credential's secret"] = r.str("application_credential/secret")
+	try(object{"identity": object{"methods": []string{"application_credential"}, "application_credential": object{"id": r.str("application_credential/id"), "secret": r.str("application_credential/secret")}}})
+	try(object{"identity": object{"methods": []string{"application_credential"}, "application_credential": object{"id": r.str("application_credential/id"), "secret": "wrong-robot-secret"}}})
+	secrets["a wrong one"] = "wrong-robot-secret"
+	r = ann.must(201, "POST", identity, "/users/"+user+"/credentials/OS-EC2", object{"tenant_id": a.project})
+	secrets["an EC2 secret"] = r.str("credential/secret")
+	seed := "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+	secrets["a TOTP seed"] = seed
+	a.must(201, "POST", identity, "/credentials", object{"credential": object{"type": "totp", "user_id": user, "blob": seed}})
+	require.Equal(t, 204, send(t, "POST", c.url(identity, "/v3/users/"+user+"/password"), object{"user": object{"original_password": "pw-of-ann-1", "password": "pw-of-ann-2"}}).code)
+	secrets["a new password"] = "pw-of-ann-2"
+	old := send(t, "POST", c.url(identity, "/v2.0/tokens"), object{"auth": object{"passwordCredentials": object{"username": "ann", "password": "pw-of-ann-2"}, "tenantName": "admin"}})
+	require.Equal(t, 200, old.code, "%s", old)
+	secrets["a v2.0 token"] = old.str("access/token/id")
+	for _, path := range []string{"", "/endpoints"} {
+		require.Equal(t, 200, send(t, "GET", c.url(identity, "/v2.0/tokens/"+old.str("access/token/id")+path), nil, "X-Auth-Token: "+a.token).code)
+	}
+	refusals = append(refusals, send(t, "GET", c.url(identity, "/v2.0/tokens/secret-token-in-a-path"), nil, "X-Auth-Token: "+a.token), send(t, "GET", c.url(compute, "/v2.1/servers"), nil, "X-Auth-Token: forged-token-of-somebody"))
+	secrets["a wrong v2.0 token"], secrets["a forged token"] = "secret-token-in-a-path", "forged-token-of-somebody"
+	id := a.must(201, "POST", image, "/images", object{"name": "x", "disk_format": "raw", "container_format": "bare"}).str("id")
+	secrets["a password in a URL"] = "pw-in-a-url"
+	a.do("POST", image, "/images/"+id+"/import", object{"method": object{"name": "web-download", "uri": "http://bob:pw-in-a-url@example.org/x"}})
+	c.nephos("identity", "rotate-keys", "--state-dir", c.dir)
+	log, err := os.ReadFile(filepath.Join(c.dir, "nephos.log"))
+	require.NoError(t, err)
+	said := map[string]string{"the log": string(log), "the terminal": c.proc.output()}
+	for i, r := range refusals {
+		require.GreaterOrEqual(t, r.code, 400, "%s", r)
+		said[fmt.Sprintf("refusal %d", i)] = string(r.body)
+	}
+	require.Contains(t, said["the log"], "op=tokens.create")
+	for what, secret := range secrets {
+		require.Greater(t, len(secret), 8, what)
+		for where, text := range said {
+			require.False(t, strings.Contains(text, secret), "%s stands in %s", what, where)
+		}
+	}
+}

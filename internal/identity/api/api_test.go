@@ -181,6 +181,20 @@ func TestVersionDocuments(t *testing.T) {
 			require.Equal(t, "X-Auth-Token", a.head.Get("Vary"))
 			require.True(t, strings.HasPrefix(a.head.Get("X-Openstack-Request-Id"), "req-"))
 		}
+		const rel = "https://docs.openstack.org/api/openstack-identity/3/"
+		for _, p := range []string{"/", "/v3"} {
+			a := c.call("", "GET", p, nil, "Accept", "application/json-home")
+			require.Equal(t, 200, a.code)
+			require.Equal(t, "application/json-home", a.head.Get("Content-Type"))
+			home := a.at("resources").(map[string]any)
+			for name, want := range map[string]m{
+				"rel/auth_tokens": {"href": "/v3/auth/tokens"}, "rel/users": {"href": "/v3/users"}, "ext/OS-TRUST/1.0/rel/trusts": {"href": "/v3/OS-TRUST/trusts"},
+				"rel/group_user":   {"href-template": "/v3/groups/{group_id}/users/{user_id}", "href-vars": m{"group_id": rel + "param/group_id", "user_id": rel + "param/user_id"}},
+				"rel/implied_role": {"href-template": "/v3/roles/{role_id}/implies/{implied_role_id}", "href-vars": m{"role_id": rel + "param/role_id", "implied_role_id": rel + "param/implied_role_id"}},
+			} {
+				require.Equal(t, want, home[rel+name], name)
+			}
+		}
 		require.Equal(t, 405, c.call(c.admin, "PUT", "/v3/users", m{"user": m{}}).code)
 		require.Equal(t, 404, c.call(c.admin, "GET", "/v3/nothing", nil).code)
 	})

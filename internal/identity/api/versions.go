@@ -21,6 +21,9 @@ func v2Document(r *httpapi.Request) obj {
 
 // versions is the list at the root: 300, as Keystone answers it; clients take 200 and 300.
 func (f *face) versions(r *httpapi.Request) (any, error) {
+	if wantsHome(r) {
+		return f.homeResponse(), nil
+	}
 	values := []obj{v3Document(r)}
 	if f.v2 {
 		values = append(values, v2Document(r))
@@ -30,6 +33,9 @@ func (f *face) versions(r *httpapi.Request) (any, error) {
 }
 
 func (f *face) v3Version(r *httpapi.Request) (any, error) {
+	if wantsHome(r) {
+		return f.homeResponse(), nil
+	}
 	return obj{"version": v3Document(r)}, nil
 }
 

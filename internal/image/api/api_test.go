@@ -144,7 +144,7 @@ func (c cloud) names(t testing.TB, who, query string) []string {
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	c := start(t, dbtest.SQLite(t, workflow.Migrations(), image.Migrations(), metadef.Migrations()))
-	for path, status := range map[string]int{"/": 300, "/versions": 200, "/v2": 300, "/v2/": 300} {
+	for path, status := range map[string]int{"/": 300, "/versions": 200, "/v2": 300, "/v2/": 300, "/v9": 300, "/v1/": 300} {
 		a := c.do(t, "", "GET", path, "", "")
 		require.Equal(t, status, a.status, path)
 		first := a.doc["versions"].([]any)[0].(map[string]any)
@@ -508,4 +508,41 @@ func TestMembers(t *testing.T) {
 		require.Equal(t, 403, c.do(t, "alice", "GET", "/v2/images/"+private+"/members", "", "").status)
 		require.Equal(t, 403, c.do(t, "alice", "POST", "/v2/images/"+private+"/members", "application/json", `{"member":"p-bob"}`).status)
 	})
+}
+
+// Property protections: what the rules keep from a caller is not shown, made, changed or removed by them.
+func TestPropertyProtections(t *testing.T) {
+	t.Parallel()
+	d := dbtest.SQLite(t, workflow.Migrations(), image.Migrations(), metadef.Migrations())
+	c := start(t, d, func(_ *image.Config, deps *api.Deps) {
+		deps.Protections = []api.ProtectionRule{
+			{Pattern: "lic_", Create: []string{"admin"}, Read: []string{"admin", "member"}, Update: []string{"admin"}, Delete: []string{"!"}},
+			{Pattern: "secret_", Create: []string{"admin"}, Read: []string{"admin"}, Update: []string{"admin"}, Delete: []string{"admin"}},
+			{Pattern: ".*", Create: []string{"@"}, Read: []string{"@"}, Update: []string{"@"}, Delete: []string{"@"}},
+		}
+	})
+	require.Equal(t, 403, c.do(t, "alice", "POST", "/v2/images", "application/json", `{"name":"x","lic_key":"1"}`).status)
+	a := c.do(t, "alice", "POST", "/v2/images", "application/json", `{"name":"x","free":"1"}`)
+	require.Equal(t, 201, a.status, "%s", a.raw)
+	at := "/v2/images/" + a.doc["id"].(string)
+	patch := func(who, body string) int { return c.do(t, who, "PATCH", at, patch21, body).status }
+	require.Equal(t, 200, patch("admin", `[{"op":"add","path":"/lic_key","value":"1"},{"op":"add","path":"/secret_a","value":"s"}]`))
+	seen := c.do(t, "alice", "GET", at, "", "").doc
+	require.Equal(t, []any{"1", nil, "1"}, []any{seen["lic_key"], seen["secret_a"], seen["free"]})
+	require.NotContains(t, string(c.do(t, "alice", "GET", "/v2/images", "", "").raw), "secret_a")
+	require.Equal(t, "s", c.do(t, "admin", "GET", at, "", "").doc["secret_a"])
+	for body, want := range map[string]int{
+		`[{"op":"replace","path":"/lic_key","value":"2"}]`:  403,
+		`[{"op":"remove","path":"/lic_key"}]`:               403,
+		`[{"op":"replace","path":"/secret_a","value":"2"}]`: 409, // as if it were not there
+		`[{"op":"remove","path":"/secret_a"}]`:              409,
+		`[{"op":"add","path":"/secret_b","value":"2"}]`:     403,
+		`[{"op":"replace","path":"/free","value":"2"}]`:     200,
+		`[{"op":"add","path":"/name","value":"y"}]`:         200,
+	} {
+		require.Equal(t, want, patch("alice", body), body)
+	}
+	require.Equal(t, 403, patch("admin", `[{"op":"remove","path":"/lic_key"}]`), "nobody removes it")
+	require.Equal(t, 200, patch("admin", `[{"op":"remove","path":"/secret_a"}]`))
+	require.Equal(t, 200, patch("alice", `[{"op":"remove","path":"/free"}]`))
 }

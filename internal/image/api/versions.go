@@ -28,6 +28,8 @@ func (s *server) roots() []httpapi.Route {
 	return []httpapi.Route{
 		{Method: http.MethodGet, Path: "/", Name: "versions", Public: true, Status: http.StatusMultipleChoices, Handler: s.versionList},
 		{Method: http.MethodGet, Path: "/versions", Name: "versions.all", Public: true, Handler: s.versionList},
+		// Whatever else stands alone is taken for a version that is not there, and answered with those that are.
+		{Method: http.MethodGet, Path: "/{version}", Name: "versions.unknown", Public: true, Status: http.StatusMultipleChoices, Handler: s.versionList},
 	}
 }
 

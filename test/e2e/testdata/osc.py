@@ -18,5 +18,7 @@ for line in sys.stdin:
             code = e.code or 0
         except Exception as e:
             code, _ = 1, err.write(str(e))
+    if not isinstance(code, int):  # "federation protocol set" of 6.0 returns what it would show
+        code = 0
     sys.__stdout__.write(json.dumps({"code": code, "out": out.getvalue(), "err": err.getvalue()}) + "\n")
     sys.__stdout__.flush()
