@@ -61,6 +61,9 @@ func (f *face) diagnosticsView(s *compute.Server, d *hostapi.Diagnostics) obj {
 			kind = h.Info.V.Accel
 		}
 	}
+	if kind == "tcg" {
+		kind = "qemu" // libvirt's name of QEMU that translates by itself
+	}
 	cpus, disks, nics := make([]obj, len(d.CPUs)), make([]obj, len(d.Disks)), make([]obj, len(d.Interfaces))
 	for i, c := range d.CPUs {
 		cpus[i] = obj{"id": c.ID, "time": c.Time, "utilisation": nil}
