@@ -289,6 +289,17 @@ func (x *client) onServer(s *thing) error {
 			return err
 		}
 		return x.compute.DetachInterface(x.ctx, x.by, s.id, port)
+	case "rescue":
+		_, err := x.compute.Rescue(x.ctx, x.by, s.id, compute.RescueRequest{})
+		return err
+	case "unrescue":
+		return x.compute.Unrescue(x.ctx, x.by, s.id)
+	case "rebuild":
+		_, _, err := x.compute.Rebuild(x.ctx, x.by, s.id, compute.RebuildRequest{ImageID: x.w.tpl.image})
+		return err
+	case "evacuate":
+		_, err := x.compute.Evacuate(x.ctx, x.by, s.id, compute.EvacuateRequest{})
+		return err
 	}
 	rules := map[string]compute.ActionRule{"stop": compute.ActionStop, "start": compute.ActionStart, "reboot": compute.ActionReboot, "reboot-hard": compute.ActionRebootHard, "pause": compute.ActionPause,
 		"unpause": compute.ActionUnpause, "suspend": compute.ActionSuspend, "resume": compute.ActionResume}

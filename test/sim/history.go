@@ -47,7 +47,8 @@ var (
 		kind   string
 		weight int
 	}{{"create", 26}, {"create-on-volume", 5}, {"delete", 14}, {"stop", 6}, {"start", 6}, {"reboot", 3}, {"reboot-hard", 4}, {"pause", 3}, {"unpause", 3}, {"suspend", 3}, {"resume", 3},
-		{"volume", 7}, {"volume-delete", 5}, {"volume-extend", 2}, {"snapshot", 3}, {"snapshot-delete", 2}, {"attach", 6}, {"detach", 4}, {"plug", 3}, {"unplug", 3}}
+		{"volume", 7}, {"volume-delete", 5}, {"volume-extend", 2}, {"snapshot", 3}, {"snapshot-delete", 2}, {"attach", 6}, {"detach", 4}, {"plug", 3}, {"unplug", 3},
+		{"rescue", 3}, {"unrescue", 3}, {"rebuild", 4}, {"evacuate", 8}}
 	faults = []struct {
 		kind   string
 		weight int

@@ -33,9 +33,10 @@ func (c *Conductor) shelveStart(ctx context.Context, r *actRun) error {
 	return c.undo(ctx, r, "stop", hostapi.Command{Op: hostapi.OpStart, Spec: spec})
 }
 
-// shelved makes the server SHELVED as soon as its image is whole: from here on nothing is undone, what follows is only about its host.
+// shelved makes the server SHELVED as soon as its image is whole: from here on nothing is undone, what follows is only about its host. It keeps a task until the workflow has ended: a
+// server without one is told to be free for the next action.
 func (c *Conductor) shelved(ctx context.Context, tx *db.Tx, r *actRun) error {
-	task := compute.None
+	task := compute.ShelvingUploading
 	if r.State.Offload {
 		task = compute.ShelvingOffloading
 	}
