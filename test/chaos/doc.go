@@ -7,9 +7,8 @@
 //	table_test.go     docs/reliability.md
 //	cloud_test.go     processes: controller and agent apart, each with its directory of arms
 //	api_test.go       HTTP
-//	real_test.go      real guests: QEMU killed and silent, disk full, image store slow and wrong, nft failing
+//	real_test.go      real guests: QEMU killed at every point; QMP silent, disk full, image store slow and wrong, nft failing from every step on
 //	down_test.go      guests without a control plane
-//	several_test.go   two controllers
 //
 // # A new workflow
 //

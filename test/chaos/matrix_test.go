@@ -196,9 +196,11 @@ func (l *lane) run(c trial) (outcome string, err error) {
 		return "", err
 	}
 	asked := <-answer
+	s.ill = over != nil
 	all, err := s.settled() // still led: what the verdict does is not
-	if over != nil {
+	if s.ill {
 		err = errors.Join(err, over())
+		s.ill = false
 	}
 	if err != nil {
 		return describe(all), err

@@ -19,6 +19,7 @@ type stage struct {
 	other  string // a second volume
 	made   string // an image
 	group  string // an aggregate
+	ill    bool   // a condition lasts
 }
 
 const patience = 60 * time.Second

@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// settleTime is how long a case may take to come to rest. Nothing here needs more than a lease and a few heartbeats.
-const settleTime = 60 * time.Second
+// settleTime is how long a case may take to come to rest. Nothing here needs more than a lease and a few heartbeats; settleIll is the same while a condition lasts, in which undoing
+// fails too: each step of it is tried for two minutes.
+const (
+	settleTime = 60 * time.Second
+	settleIll  = 6 * time.Minute
+)
 
 // restful are the states in which a thing waits for its owner.
 var restful = map[string][]string{
@@ -72,7 +76,11 @@ func (s *stage) things() ([]thing, error) {
 
 // settled waits until everything rests and nothing works on a server (detaching shows in no state).
 func (s *stage) settled() (all []thing, err error) {
-	if !poll(settleTime, 10*time.Millisecond, func() bool {
+	within := settleTime
+	if s.ill {
+		within = settleIll
+	}
+	if !poll(within, 10*time.Millisecond, func() bool {
 		all, err = s.things()
 		if err != nil || slices.ContainsFunc(all, func(x thing) bool { return !x.restful() }) {
 			return false
@@ -86,7 +94,7 @@ func (s *stage) settled() (all []thing, err error) {
 		}
 		return !busy
 	}) {
-		return all, errors.Join(err, fmt.Errorf("does not settle within %v: %v", settleTime, all))
+		return all, errors.Join(err, fmt.Errorf("does not settle within %v: %v", within, all))
 	}
 	return all, err
 }
