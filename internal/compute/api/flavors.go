@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -310,29 +309,6 @@ func (f *face) showSpec(r *httpapi.Request) (any, error) {
 		return nil, fault.NotFound("Flavor %s has no extra specs with key %s.", x.ID, r.Param("key"))
 	}
 	return obj{r.Param("key"): value}, nil
-}
-
-// specScopes are the scopes whose keys Nova knows; what has none of them is free (2.86 checks the known ones).
-var (
-	specScopes = []string{"accel", "aggregate_instance_extra_specs", "capabilities", "hw", "hw_rng", "hw_video", "os", "pci_passthrough", "powervm", "quota", "resources", "trait", "vmware"}
-	traitValue = regexp.MustCompile(`^(required|forbidden)$`)
-)
-
-// checkSpec is the 2.86 check of those specs that have an effect here.
-func checkSpec(r *httpapi.Request, key, value string) error {
-	scope, _, scoped := strings.Cut(key, ":")
-	if !r.Version.AtLeast(v(86)) || !scoped || !slices.Contains(specScopes, scope) {
-		return nil
-	}
-	if scope == "trait" && !traitValue.MatchString(value) {
-		return fault.Invalid(key, "Validation failed; extra spec '%s' must be 'required' or 'forbidden', not '%s'.", key, value)
-	}
-	if scope == "resources" {
-		if n, err := strconv.Atoi(value); err != nil || n < 0 {
-			return fault.Invalid(key, "Validation failed; extra spec '%s' must be an integer >= 0, not '%s'.", key, value)
-		}
-	}
-	return nil
 }
 
 func readSpecs(r *httpapi.Request, raw map[string]any) (map[string]string, error) {
