@@ -162,6 +162,26 @@ func TestStrangeBodies(t *testing.T) {
 	}
 }
 
+// The door of old clients takes keys that it does not know, and so more nonsense: that is no 500 either.
+func TestStrangeBodiesOfOldClients(t *testing.T) {
+	w := lite(t)
+	server := w.server("a", nil)
+	sent := 0
+	for _, a := range schemas(t) {
+		if httpapi.V(2, 1).Less(a.version) {
+			continue
+		}
+		for _, c := range cases(t, a, bodiesPerSchema) {
+			sent++
+			path := "/v2/" + project0 + strings.TrimPrefix(a.path(server, "1"), "/v2.1")
+			if r := w.call("admin", "", a.route.Method, path, c.Body); r.Code >= 500 && r.Code != 501 {
+				t.Errorf("%s with %.300s: %d %s", path, c.Body, r.Code, r.Body)
+			}
+		}
+	}
+	require.Greater(t, sent, 300)
+}
+
 // idle waits until nothing is under way.
 func (w *world) idle() {
 	w.t.Helper()
