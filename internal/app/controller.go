@@ -172,6 +172,9 @@ func (c *controller) start(l *lifecycle) error {
 	})
 	l.run("image collector", c.images.Run)
 	l.run("deleted servers", c.compute.RunReclaim)
+	if c.cfg.Notifications {
+		l.run("notifications", c.compute.NewNotifier(c.bus.Publish).Run)
+	}
 	l.run("remains of volumes", c.volumes.Run)
 	l.run("controller's signs of life", func(ctx context.Context) error { return c.compute.RunController(ctx, hostName(c.cfg)) })
 	return nil

@@ -42,9 +42,11 @@ type Config struct {
 
 	Identity  Identity  `yaml:"identity"`
 	Scheduler Scheduler `yaml:"scheduler"`
-	Compute   Compute   `yaml:"compute"`
-	Network   Network   `yaml:"network"`
-	Image     Image     `yaml:"image"`
+	// Notifications has versioned notifications sent on the bus, subjects notifications.>.
+	Notifications bool    `yaml:"notifications"`
+	Compute       Compute `yaml:"compute"`
+	Network       Network `yaml:"network"`
+	Image         Image   `yaml:"image"`
 
 	Join  string `yaml:"join"`  // agent, and controllers that share a bus: nats://host:port of it, tls:// if it has TLS
 	Token string `yaml:"token"` // with Join: the bus's secret; StateDir/join-token of the controller that runs it

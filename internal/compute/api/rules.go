@@ -199,5 +199,7 @@ var Rules = policy.Rules{
 	"os_compute_api:removed":                               anybody,
 	"nephos:fsck":                                          "rule:admin",
 	"nephos:scheduler:explain":                             "rule:admin",
+	"nephos:events":                                        readers,
+	"nephos:events:all_projects":                           "rule:admin",
 	"nephos:servers:trace":                                 readers,
 }

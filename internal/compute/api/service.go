@@ -120,7 +120,7 @@ func (f *face) routes() []httpapi.Route {
 	var out []httpapi.Route
 	for _, part := range [][]httpapi.Route{f.versionRoutes(), f.extensionRoutes(), f.flavorRoutes(), f.keypairRoutes(), f.quotaRoutes(), f.hostRoutes(), f.hypervisorRoutes(),
 		f.serverRoutes(), f.actionRoutes(), f.actRoutes(), f.moveRoutes(), f.migrationRoutes(), f.metadataRoutes(), f.deviceRoutes(), f.historyRoutes(), f.groupRoutes(), f.aggregateRoutes(), f.usageRoutes(), f.imageRoutes(),
-		f.networkRoutes(), f.fsckRoutes(), f.schedulerRoutes(), f.guestRoutes(), f.consoleRoutes(), f.eventRoutes(), f.oldRoutes()} {
+		f.networkRoutes(), f.fsckRoutes(), f.schedulerRoutes(), f.feedRoutes(), f.guestRoutes(), f.consoleRoutes(), f.eventRoutes(), f.oldRoutes()} {
 		out = append(out, part...)
 	}
 	return out
