@@ -237,6 +237,9 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 				return err
 			}
 		}
+		if err := s.settleDevices(ctx, tx, sv); err != nil {
+			return err
+		}
 		return move(ctx, tx, id, sv.Epoch, `vm_state = ?, task_state = ?, epoch = epoch + 1, soft_deleted_at = 0`, to, None)
 	})
 }

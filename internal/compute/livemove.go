@@ -7,6 +7,7 @@ import (
 	"nephos/internal/db"
 	"nephos/internal/fault"
 	"nephos/internal/hostapi"
+	"nephos/internal/volume"
 )
 
 // LiveRequest is the body of os-migrateLive.
@@ -186,6 +187,42 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 				return err
 			}
 		}
+		if err := s.settleDevices(ctx, tx, sv); err != nil {
+			return err
+		}
 		return s.Conductor.BeginEvacuate(ctx, tx, sv, by.subject(), m, pass)
 	})
+}
+
+// settleDevices is for a server whose attaching or detaching of a volume was cancelled: what was not attached yet is free again, what was not detached yet stays attached. A
+// server that is being built has its volumes reserved, and is left alone.
+func (s *Service) settleDevices(ctx context.Context, tx *db.Tx, sv *Server) error {
+	if sv.VMState == Building {
+		return nil
+	}
+	devices, err := BlockDevices(ctx, tx, sv.ID)
+	if err != nil {
+		return err
+	}
+	for _, b := range devices {
+		if b.VolumeID == "" {
+			continue
+		}
+		v, err := s.Volumes.Get(ctx, tx, b.VolumeID)
+		if err != nil {
+			return err
+		}
+		switch v.Status {
+		case volume.Reserved, volume.Attaching:
+			if err = s.Volumes.Detach(ctx, tx, b.VolumeID, b.AttachmentID); err == nil {
+				_, err = tx.Exec(ctx, `DELETE FROM block_devices WHERE id = ?`, b.ID)
+			}
+		case volume.Detaching:
+			err = s.Volumes.RollDetach(ctx, tx, b.VolumeID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -45,6 +45,12 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 13, At: 32328 * ms, Kind: "create", A: 430, B: 620}, {No: 16, At: 35300 * ms, Kind: "create", A: 442, B: 551},
 			{No: 19, At: 36160 * ms, Kind: "doubling", A: 642, B: 912, For: 30129 * ms}, {No: 23, At: 43253 * ms, Kind: "suspend", A: 260, B: 61},
 			{No: 26, At: 60402 * ms, Kind: "reboot-hard", A: 507, B: 173}}},
+		"reserved for ever by an attaching that an evacuation cancelled": {3098, []act{{No: 3, At: 4257 * ms, Kind: "volume", A: 292, B: 25},
+			{No: 4, At: 6732 * ms, Kind: "create", A: 711, B: 922}, {No: 5, At: 6831 * ms, Kind: "create", A: 966, B: 847}, {No: 6, At: 9708 * ms, Kind: "create", A: 982, B: 797},
+			{No: 8, At: 14879 * ms, Kind: "create", A: 643, B: 993}, {No: 15, At: 32368 * ms, Kind: "create", A: 82, B: 832}, {No: 17, At: 39819 * ms, Kind: "create", A: 888, B: 913},
+			{No: 18, At: 41561 * ms, Kind: "host-dies", A: 3, B: 217, For: 47329 * ms}, {No: 19, At: 44396 * ms, Kind: "delete", A: 507, B: 199},
+			{No: 20, At: 47315 * ms, Kind: "create", A: 195, B: 804}, {No: 21, At: 47654 * ms, Kind: "attach", A: 252, B: 259}, {No: 22, At: 47886 * ms, Kind: "create", A: 781, B: 76},
+			{No: 33, At: 68305 * ms, Kind: "evacuate", A: 620, B: 348}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)
