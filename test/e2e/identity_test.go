@@ -275,7 +275,7 @@ func TestOpenStackIdentity(t *testing.T) {
 	require.Equal(t, "GET", o.one("method", "access", "rule", "show", o.one("ID", "access", "rule", "list")))
 
 	// A clouds.yaml with an application credential works for everything.
-	config := filepath.Join(c.dir, "clouds.yaml")
+	config := filepath.Join(c.dir, "robots.yaml") // clouds.yaml is the cloud's own
 	entry := func(name, id string) string {
 		return "  " + name + ":\n    auth_type: v3applicationcredential\n    region_name: RegionOne\n    auth:\n      auth_url: " + c.url(identity, "/v3") +
 			"\n      application_credential_id: " + id + "\n      application_credential_secret: geheim\n"
