@@ -232,7 +232,7 @@ func TestStrangeQueries(t *testing.T) {
 	server := w.server("a", nil)
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, r := range table(t).Routes {
-		if r.Method != "GET" {
+		if r.Method != "GET" || r.Stream { // a stream does not end by itself
 			continue
 		}
 		for _, version := range []string{"2.1", "2.74", "2.96"} {
