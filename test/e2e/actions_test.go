@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,26 @@ func TestRealActions(t *testing.T) {
 		require.Equal(t, boot, b.run(t, "cat /proc/sys/kernel/random/boot_id"))
 		require.True(t, poll(30*time.Second, 300*time.Millisecond, func() bool { return count(t) > n }), "the counter stands")
 	})
+	t.Run("pause", func(t *testing.T) {
+		a := a.in(t)
+		boot := b.run(t, "cat /proc/sys/kernel/random/boot_id")
+		a.act(b.id, "pause", nil)
+		b.status(t, "PAUSED")
+		require.False(t, answers(b.ip, time.Second), "a paused guest answers")
+		a.act(b.id, "unpause", nil)
+		b.status(t, "ACTIVE")
+		require.Equal(t, boot, b.run(t, "cat /proc/sys/kernel/random/boot_id"))
+	})
+	t.Run("network", func(t *testing.T) { b.network(t) })
+	t.Run("state reset", func(t *testing.T) {
+		a := a.in(t)
+		boot := b.run(t, "cat /proc/sys/kernel/random/boot_id")
+		a.act(b.id, "os-resetState", object{"state": "error"})
+		b.status(t, "ERROR")
+		a.act(b.id, "os-resetState", object{"state": "active"})
+		b.status(t, "ACTIVE")
+		require.Equal(t, boot, b.run(t, "cat /proc/sys/kernel/random/boot_id"))
+	})
 	t.Run("image of a running guest", func(t *testing.T) {
 		a := a.in(t)
 		n := count(t)
@@ -107,6 +128,18 @@ func TestRealActions(t *testing.T) {
 		a.must(204, "DELETE", compute, "/servers/"+other.id, nil)
 		a.gone(other.id, time.Minute)
 	})
+	t.Run("backups", func(t *testing.T) {
+		a := a.in(t)
+		for _, name := range []string{"monday", "tuesday"} {
+			id := a.must(202, "POST", compute, "/servers/"+b.id+"/action", object{"createBackup": object{"name": name, "backup_type": "daily", "rotation": 1}}, newest).str("image_id")
+			a.image(id)
+			b.status(t, "ACTIVE")
+		}
+		r := a.must(200, "GET", image, "/images?backup_type=daily&image_type=backup", nil)
+		require.Len(t, r.list("images"), 1, "%s", r)
+		require.Equal(t, "tuesday", r.str("images/0/name"))
+	})
+	t.Run("image of a server on a volume", func(t *testing.T) { b.onVolume(t, img, flavor) })
 	t.Run("rescue", func(t *testing.T) {
 		a := a.in(t)
 		r := a.must(200, "POST", compute, "/servers/"+b.id+"/action", object{"rescue": object{"rescue_image_ref": img}})
@@ -149,8 +182,15 @@ func TestRealActions(t *testing.T) {
 		b.status(t, "ACTIVE")
 		require.Equal(t, "no", b.run(t, "[ -e /root/mark ] && echo yes || echo no"), "the root disk is the old one")
 		require.Equal(t, "kept", b.run(t, "mkdir -p /e && mount /dev/vdb /e && cat /e/file && umount /e"))
-		a.must(202, "POST", compute, "/servers/"+b.id+"/action", object{"rebuild": object{"imageRef": img}}, newest)
+		other := a.keypair("other")
+		a.must(202, "POST", compute, "/servers/"+b.id+"/action", object{"rebuild": object{"imageRef": img, "key_name": "other",
+			"user_data": base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\necho anew > /run/user-data-ran\n"))}}, newest)
 		b.status(t, "ACTIVE")
+		was := b.key
+		b.key = other
+		require.True(t, poll(30*time.Second, 300*time.Millisecond, func() bool { return b.run(t, "cat /run/user-data-ran || true") == "anew" }), "the new user data did not run")
+		_, err := ssh(was, b.ip, "true")
+		require.Error(t, err, "the old key opens")
 		require.Equal(t, "empty", b.run(t, "mkdir -p /e && mount /dev/vdb /e && { [ -e /e/file ] && echo kept || echo empty; } && umount /e"))
 	})
 	t.Run("shelve", func(t *testing.T) {
@@ -184,4 +224,74 @@ func TestRealActions(t *testing.T) {
 	a.gone(b.id, time.Minute)
 	c.fsckClean()
 	c.nothingOf(b.id)
+}
+
+// network takes and gives back what lets a guest talk: its group, its floating address, a second fixed address, a second interface.
+func (b *body) network(t *testing.T) {
+	a := b.a.in(t)
+	settle := func(want bool, what string) {
+		t.Helper()
+		require.True(t, poll(20*time.Second, 200*time.Millisecond, func() bool { return answers(b.ip, time.Second) == want }), what)
+	}
+	settle(true, "the guest does not answer")
+	a.act(b.id, "removeSecurityGroup", object{"name": "default"})
+	settle(false, "a guest without a group answers")
+	a.act(b.id, "addSecurityGroup", object{"name": "default"})
+	settle(true, "the group that is back lets nobody in")
+	a.act(b.id, "removeFloatingIp", object{"address": b.ip})
+	settle(false, "the floating address still leads to the guest")
+	a.act(b.id, "addFloatingIp", object{"address": b.ip})
+	settle(true, "the floating address leads nowhere")
+
+	port := a.must(200, "GET", network, "/ports?device_id="+b.id, nil)
+	before := port.list("ports/0/fixed_ips")
+	a.act(b.id, "addFixedIp", object{"networkId": port.str("ports/0/network_id")})
+	b.status(t, "ACTIVE")
+	port = a.must(200, "GET", network, "/ports?device_id="+b.id, nil)
+	require.Len(t, port.list("ports/0/fixed_ips"), len(before)+1)
+	second := port.str("ports/0/fixed_ips/1/ip_address")
+	hears := func(want string) {
+		t.Helper()
+		require.True(t, poll(20*time.Second, time.Second, func() bool { // the router answers this address only if the host lets it pass
+			return b.run(t, "ping -c 1 -W 1 -I "+second+" $(ip route | awk '/^default/ { print $3 }') >/dev/null && echo yes || echo no") == want
+		}), "want %s", want)
+	}
+	b.run(t, "ip addr add "+second+"/32 dev eth0")
+	hears("yes")
+	a.act(b.id, "removeFixedIp", object{"address": second})
+	b.status(t, "ACTIVE")
+	hears("no")
+	b.run(t, "ip addr del "+second+"/32 dev eth0")
+
+	net := a.must(201, "POST", network, "/networks", object{"network": object{"name": "beside"}}).str("network/id")
+	a.must(201, "POST", network, "/subnets", object{"subnet": object{"network_id": net, "cidr": "10.77.0.0/24", "ip_version": 4, "gateway_ip": nil}})
+	r := a.must(200, "POST", compute, "/servers/"+b.id+"/os-interface", object{"interfaceAttachment": object{"net_id": net}})
+	require.True(t, poll(time.Minute, time.Second, func() bool {
+		return strings.Contains(b.run(t, "ip -4 addr show dev eth1 2>/dev/null || true"), r.str("interfaceAttachment/fixed_ips/0/ip_address")+"/")
+	}), "no second interface with its address in the guest")
+	a.must(202, "DELETE", compute, "/servers/"+b.id+"/os-interface/"+r.str("interfaceAttachment/port_id"), nil)
+	require.True(t, poll(30*time.Second, 300*time.Millisecond, func() bool { return b.run(t, "[ -e /sys/class/net/eth1 ] && echo there || echo gone") == "gone" }))
+	b.status(t, "ACTIVE")
+	require.True(t, poll(30*time.Second, 300*time.Millisecond, func() bool { return a.do("DELETE", network, "/networks/"+net, nil).code == 204 }))
+}
+
+// onVolume makes an image of a server whose disk is a volume, and boots it.
+func (b *body) onVolume(t *testing.T, img, flavor string) {
+	a := b.a.in(t)
+	boot := func(name string, server object) *body {
+		server["name"], server["flavorRef"], server["key_name"], server["networks"] = name, flavor, "mine", "auto"
+		o := &body{a: a, key: b.key, id: a.must(202, "POST", compute, "/servers", object{"server": server}, newest).str("server/id")}
+		a.active(o.id, guestWait)
+		o.ip = a.float(o.id)
+		return o
+	}
+	one := boot("volume", object{"block_device_mapping_v2": []object{{"boot_index": 0, "uuid": img, "source_type": "image", "destination_type": "volume", "volume_size": 1,
+		"delete_on_termination": true}}})
+	one.run(t, "echo volume > /root/mark && sync")
+	snap := a.must(202, "POST", compute, "/servers/"+one.id+"/action", object{"createImage": object{"name": "volume-snap"}}, newest).str("image_id")
+	a.image(snap)
+	one.status(t, "ACTIVE")
+	two := boot("volume-copy", object{"imageRef": snap})
+	require.Equal(t, "volume", two.run(t, "cat /root/mark"))
+	a.deleteAll([]string{one.id, two.id}, time.Minute)
 }

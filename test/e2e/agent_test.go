@@ -20,7 +20,7 @@ func (c *cloud) join(name string, flags ...string) (dir string) {
 	dir, err = os.MkdirTemp("", "nephos-e2e-agent-")
 	require.NoError(c.t, err)
 	require.NoError(c.t, os.Chmod(dir, 0o711))
-	p, _ := c.launch(append([]string{"agent", "--state-dir", dir, "--host", name, "--join", fmt.Sprintf("nats://127.0.0.1:%d", 4222+c.offset), "--token", strings.TrimSpace(string(token))}, flags...)...)
+	p, _ := c.launch(append([]string{"agent", "--state-dir", dir, "--host", name, "--join", fmt.Sprintf("nats://%s:%d", c.at, 4222+c.offset), "--token", strings.TrimSpace(string(token))}, flags...)...)
 	c.t.Cleanup(func() {
 		c.signal(p, syscall.SIGTERM)
 		if _, errs, err := c.try(binary, "down", "--state-dir", dir, "--purge"); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ const password = "e2e-secret"
 type cloud struct {
 	t      testing.TB
 	dir    string
+	at     string // the address its services listen on
 	offset int
 	flags  []string
 	proc   *process
@@ -86,7 +88,10 @@ func newCloud(t testing.TB, flags ...string) *cloud {
 	dir, err := os.MkdirTemp("", "nephos-e2e-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o711))
-	c := &cloud{t: t, dir: dir, offset: nextOffset(t), flags: flags}
+	c := &cloud{t: t, dir: dir, at: "127.0.0.1", offset: nextOffset(t), flags: flags}
+	if i := slices.Index(flags, "--listen"); i >= 0 {
+		c.at = flags[i+1]
+	}
 	t.Cleanup(c.tearDown)
 	c.start()
 	return c
@@ -115,7 +120,13 @@ func (c *cloud) start() {
 // launch starts a nephos that says "ready".
 func (c *cloud) launch(args ...string) (p *process, ready string) {
 	c.t.Helper()
-	p = &process{cmd: exec.Command(binary, args...), done: make(chan struct{})}
+	return c.launchAs(exec.Command(binary, args...))
+}
+
+// launchAs is launch of a command that becomes nephos.
+func (c *cloud) launchAs(cmd *exec.Cmd) (p *process, ready string) {
+	c.t.Helper()
+	p = &process{cmd: cmd, done: make(chan struct{})}
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(c.t, err)
 	p.cmd.Stderr = p
@@ -136,10 +147,10 @@ func (c *cloud) launch(args ...string) (p *process, ready string) {
 	select {
 	case ready = <-said:
 	case <-p.done:
-		c.t.Fatalf("nephos %s ended before it was ready: %v\n%s", args[0], p.err, p.output())
+		c.t.Fatalf("%v ended before it was ready: %v\n%s", cmd, p.err, p.output())
 	case <-time.After(90 * time.Second):
 		c.signal(p, syscall.SIGKILL)
-		c.t.Fatalf("nephos %s not ready within 90 s\n%s\n%s", args[0], p.output(), c.logTail())
+		c.t.Fatalf("%v not ready within 90 s\n%s\n%s", cmd, p.output(), c.logTail())
 	}
 	return p, ready
 }
@@ -246,7 +257,7 @@ func (c *cloud) leftovers(instance string) (out []string) {
 
 // url is a service's address by its standard port.
 func (c *cloud) url(port int, path string) string {
-	return fmt.Sprintf("http://127.0.0.1:%d%s", port+c.offset, path)
+	return fmt.Sprintf("http://%s:%d%s", c.at, port+c.offset, path)
 }
 
 // env is a clean environment for clients, in a user's name.
