@@ -96,6 +96,9 @@ func (t *Tx) prepare(ctx context.Context, query string, args []any) (*sqlx.Stmt,
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, nil, err
+	}
 	s, release, err := t.q.stmt(ctx, query, reusable)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%w in %q", err, query)
@@ -108,6 +111,15 @@ func (t *Tx) prepare(ctx context.Context, query string, args []any) (*sqlx.Stmt,
 	return s, release, args, nil
 }
 
+// running is the context of a statement that has begun. SQLite's statements are local and short, and are not cut off: a cut one takes the whole transaction with it, and so the
+// work of everybody else in the batch; and the driver's watch over a context that can end (a goroutine for each statement) costs more than most statements do.
+func (t *Tx) running(ctx context.Context) context.Context {
+	if t.Dialect == SQLite {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
+}
+
 // Get scans the one row into dst: a pointer to a struct with `db` tags or to a single value. ErrNoRows if there is none.
 func (t *Tx) Get(ctx context.Context, dst any, query string, args ...any) error {
 	s, release, args, err := t.prepare(ctx, query, args)
@@ -115,7 +127,7 @@ func (t *Tx) Get(ctx context.Context, dst any, query string, args ...any) error 
 		return err
 	}
 	defer release()
-	return s.GetContext(ctx, dst, args...)
+	return s.GetContext(t.running(ctx), dst, args...)
 }
 
 // Select scans all rows into dst, a pointer to a slice; no rows give an empty slice. An IN list that is empty must not be sent:
@@ -126,7 +138,7 @@ func (t *Tx) Select(ctx context.Context, dst any, query string, args ...any) err
 		return err
 	}
 	defer release()
-	return s.SelectContext(ctx, dst, args...)
+	return s.SelectContext(t.running(ctx), dst, args...)
 }
 
 // Exec runs a statement and returns how many rows it touched.
@@ -136,7 +148,7 @@ func (t *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error)
 		return 0, err
 	}
 	defer release()
-	res, err := s.ExecContext(ctx, args...)
+	res, err := s.ExecContext(t.running(ctx), args...)
 	if err != nil {
 		return 0, err
 	}
