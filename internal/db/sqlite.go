@@ -4,44 +4,30 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/jmoiron/sqlx"
 	_ "modernc.org/sqlite" // the "sqlite" driver
 )
 
-// Bounds of the group commit: a batch ends when nobody waits, or at these.
 const (
-	batchMax  = 256
-	batchTime = 10 * time.Millisecond
 	readers   = 4
 	stmtsKept = 1000
 )
-
-type writeReq struct {
-	ctx  context.Context
-	fn   func(*Tx) error
-	done chan writeRes // capacity 1: the committer never waits for a caller that went away
-}
-
-type writeRes struct {
-	err      error
-	panicked any
-	lost     error // the closure failed and no transaction is open any more
-	after    []func()
-	written  []string // tables
-}
 
 // lite is the SQLite backend. wdb and rdb are pools of one writing and some reading connections.
 type lite struct {
 	wdb, rdb *sqlx.DB
 	reqs     chan *writeReq
 	readConn chan *liteConn
-	ended    chan struct{} // closed when the committer has returned
+	log      *os.File      // the write-ahead log, to sync it
+	commits  chan *batch   // committed, and not yet on the disk; unbuffered
+	synced   chan struct{} // capacity 1: holds a token while no sync is under way
+	broken   atomic.Pointer[error]
+	ended    chan struct{} // closed when committer and syncer have returned
 	versions versions
 
 	mu     sync.RWMutex // guards closed against a send on reqs; held for reading while a request is handed over
@@ -54,11 +40,12 @@ func openSQLite(ctx context.Context, path string) (*lite, error) {
 		return nil, err
 	}
 	f.Close()
+	// A commit writes to the log and does not wait for the disk: the syncer does, before anybody is told (commit.go). Checkpoints sync by themselves.
 	// A page of the log is copied to the database file at a checkpoint, and the same pages are written again and again: 8,000 pages (32 MiB) between two of them.
 	dsn := func(extra string) string {
-		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=cache_size(-16000)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(8000)" + extra
+		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=cache_size(-16000)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(8000)" + extra
 	}
-	l := &lite{reqs: make(chan *writeReq, batchMax), readConn: make(chan *liteConn, readers), ended: make(chan struct{})}
+	l := &lite{reqs: make(chan *writeReq, batchMax), readConn: make(chan *liteConn, readers), commits: make(chan *batch), synced: make(chan struct{}, 1), ended: make(chan struct{})}
 	if l.wdb, err = sqlx.Open("sqlite", dsn("")); err != nil {
 		return nil, err
 	}
@@ -77,7 +64,13 @@ func openSQLite(ctx context.Context, path string) (*lite, error) {
 		}
 		l.readConn <- &liteConn{conn: c}
 	}
+	// The readers' connections keep the log's file in being for as long as l is open.
+	if l.log, err = os.OpenFile(path+"-wal", os.O_RDWR, 0); err != nil {
+		return nil, errors.Join(err, l.rdb.Close(), l.wdb.Close())
+	}
+	l.synced <- struct{}{}
 	go l.commitLoop()
+	go l.syncLoop()
 	return l, nil
 }
 
@@ -133,6 +126,9 @@ func (l *lite) read(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (l *lite) write(ctx context.Context, fn func(*Tx) error) error {
+	if err := l.broken.Load(); err != nil {
+		return *err
+	}
 	r := &writeReq{ctx: ctx, fn: fn, done: make(chan writeRes, 1)}
 	l.mu.RLock()
 	if l.closed {
@@ -160,139 +156,6 @@ func (l *lite) write(ctx context.Context, fn func(*Tx) error) error {
 	return nil
 }
 
-// commitLoop is the committer goroutine: the only user of the writing connection after Migrate. It ends when reqs is closed.
-func (l *lite) commitLoop() {
-	defer close(l.ended)
-	var c *liteConn
-	for r := range l.reqs {
-		if c == nil {
-			conn, err := l.wdb.Connx(context.Background())
-			if err != nil {
-				r.done <- writeRes{err: err}
-				continue
-			}
-			c = &liteConn{conn: conn}
-		}
-		l.batch(c, r)
-	}
-	if c != nil {
-		c.conn.Close()
-	}
-}
-
-// batch runs first and all that wait behind it in one transaction. A crash before COMMIT loses all of them, and none of their
-// callers has been told otherwise.
-func (l *lite) batch(c *liteConn, first *writeReq) {
-	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
-		first.done <- writeRes{err: fmt.Errorf("begin: %w", err)}
-		return
-	}
-	type done struct {
-		r   *writeReq
-		res writeRes
-	}
-	var held, refused []done
-	start := time.Now()
-	for r := first; r != nil; {
-		var res writeRes
-		if len(held) > 0 {
-			res = runSaved(c, r)
-		} else if res = runFirst(c, r); res.lost != nil {
-			r.done <- res
-			return
-		}
-		switch failed := res.err != nil || res.panicked != nil; {
-		case !failed:
-			held = append(held, done{r, res})
-		case len(held) == 0:
-			r.done <- res // what it saw is committed
-		default:
-			// It may have failed for what those before it did, which nobody can see yet, and which a failing commit takes back: told now, its caller would know of a
-			// state that a reader does not find.
-			refused = append(refused, done{r, res})
-		}
-		r = nil
-		if len(held)+len(refused) < batchMax && time.Since(start) < batchTime {
-			select {
-			case next, ok := <-l.reqs:
-				if ok {
-					r = next
-				}
-			default:
-			}
-		}
-	}
-	err := c.exec("COMMIT")
-	if err != nil {
-		c.exec("ROLLBACK") //nolint:errcheck // the commit's error is the one to report
-		err = fmt.Errorf("commit: %w", err)
-	}
-	for _, d := range held {
-		if err == nil {
-			l.versions.committed(d.res.written)
-		}
-	}
-	for _, d := range held {
-		d.res.err = err
-		d.r.done <- d.res
-	}
-	for _, d := range refused {
-		if err != nil && d.res.panicked == nil {
-			d.res.err = err
-		}
-		d.r.done <- d.res
-	}
-}
-
-// runFirst runs a closure before which the transaction holds nothing: if it fails the whole transaction is begun anew. Without a savepoint SQLite need not remember each page
-// as it was, which for a transaction that makes a thousand servers is most of the work.
-func runFirst(c *liteConn, r *writeReq) (res writeRes) {
-	if err := r.ctx.Err(); err != nil {
-		return writeRes{err: err}
-	}
-	res = call(c, r)
-	if res.err != nil || res.panicked != nil {
-		if err := c.exec("ROLLBACK"); err != nil {
-			res.err = errors.Join(res.err, err)
-		}
-		if res.lost = c.exec("BEGIN IMMEDIATE"); res.lost != nil {
-			res.err = errors.Join(res.err, res.lost)
-		}
-	}
-	return res
-}
-
-// call runs a closure.
-func call(c *liteConn, r *writeReq) (res writeRes) {
-	tx := &Tx{Dialect: SQLite, q: c, counts: true}
-	func() {
-		defer func() { res.panicked = recover() }()
-		res.err = r.fn(tx)
-	}()
-	res.after, res.written = tx.onCommit, tx.written
-	return res
-}
-
-// runSaved runs one closure inside a savepoint.
-func runSaved(c *liteConn, r *writeReq) (res writeRes) {
-	if err := r.ctx.Err(); err != nil {
-		return writeRes{err: err}
-	}
-	if err := c.exec("SAVEPOINT w"); err != nil {
-		return writeRes{err: err}
-	}
-	res = call(c, r)
-	if res.err != nil || res.panicked != nil {
-		if err := c.exec("ROLLBACK TO w"); err != nil {
-			res.err = errors.Join(res.err, err)
-		}
-	}
-	if err := c.exec("RELEASE w"); err != nil {
-		res.err = errors.Join(res.err, err)
-	}
-	return res
-}
-
 func (l *lite) migrate(ctx context.Context, fn func(*sql.DB) error) error { return fn(l.wdb.DB) }
 
 func (l *lite) close() error {
@@ -309,5 +172,5 @@ func (l *lite) close() error {
 		c := <-l.readConn
 		c.conn.Close()
 	}
-	return errors.Join(l.rdb.Close(), l.wdb.Close())
+	return errors.Join(l.rdb.Close(), l.wdb.Close(), l.log.Close())
 }

@@ -1,0 +1,225 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds of the group commit: a batch ends when nobody waits and the disk is free, or at these.
+const (
+	batchMax  = 256
+	batchTime = 10 * time.Millisecond
+)
+
+type writeReq struct {
+	ctx  context.Context
+	fn   func(*Tx) error
+	done chan writeRes // capacity 1: nobody waits for a caller that went away
+}
+
+type writeRes struct {
+	err      error
+	panicked any
+	lost     error // the closure failed and no transaction is open any more
+	after    []func()
+	written  []string // tables
+}
+
+// ran is a closure and what came of it.
+type ran struct {
+	r   *writeReq
+	res writeRes
+}
+
+func (x ran) failed() bool { return x.res.err != nil || x.res.panicked != nil }
+
+// batch is what one transaction holds: closures that went well, and those that were refused in their midst.
+type batch struct{ held, refused []ran }
+
+// tell gives every caller its outcome; err is the whole batch's.
+func (b *batch) tell(err error) {
+	for _, x := range b.held {
+		x.res.err = err
+		x.r.done <- x.res
+	}
+	for _, x := range b.refused {
+		if err != nil && x.res.panicked == nil {
+			x.res.err = err
+		}
+		x.r.done <- x.res
+	}
+}
+
+// commitLoop is the committer goroutine: the only user of the writing connection after Migrate. It ends when reqs is closed.
+func (l *lite) commitLoop() {
+	defer close(l.commits)
+	var c *liteConn
+	for r := range l.reqs {
+		if c == nil {
+			conn, err := l.wdb.Connx(context.Background())
+			if err != nil {
+				r.done <- writeRes{err: err}
+				continue
+			}
+			c = &liteConn{conn: conn}
+		}
+		b, err := l.run(c, r)
+		if err != nil || len(b.held) == 0 {
+			b.tell(err) // nothing was written
+			continue
+		}
+		for _, x := range b.held {
+			l.versions.committed(x.res.written)
+		}
+		<-l.synced
+		l.commits <- b
+	}
+	if c != nil {
+		c.conn.Close()
+	}
+}
+
+// syncLoop is the syncer goroutine: it sees to it that a committed batch is on the disk and then tells its callers. A batch lies behind all earlier ones in the log, so what
+// is told rests on nothing that could still be lost. It ends with the committer.
+func (l *lite) syncLoop() {
+	defer close(l.ended)
+	for b := range l.commits {
+		err := l.sync()
+		l.synced <- struct{}{}
+		b.tell(err)
+	}
+}
+
+// sync has the disk take the log. After a failed sync nobody knows what the disk holds, and asking again may be answered with a yes that means nothing: this process writes
+// no more. The next one reads from the log what is really there.
+func (l *lite) sync() error {
+	if err := l.broken.Load(); err != nil {
+		return *err
+	}
+	for {
+		err := unix.Fdatasync(int(l.log.Fd()))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			err = fmt.Errorf("the database's log could not be synced to the disk, and nothing is written until nephos is started anew: %w", err)
+			l.broken.Store(&err)
+		}
+		return err
+	}
+}
+
+// run carries out first and all that wait behind it in one transaction, and goes on while the disk is still taking the batch before: so a batch holds as many as came
+// during one sync, and runs during the next. A crash before the sync may lose all of them, and none of their callers has been told otherwise.
+func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
+	b := &batch{}
+	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		b.refused = append(b.refused, ran{r: first})
+		return b, fmt.Errorf("begin: %w", err)
+	}
+	start := time.Now()
+	for r := first; r != nil; r = l.next(b, start) {
+		x := ran{r: r}
+		if len(b.held) > 0 {
+			x.res = runSaved(c, r)
+		} else if x.res = runFirst(c, r); x.res.lost != nil {
+			b.refused = append(b.refused, x)
+			return b, x.res.err
+		}
+		switch {
+		case !x.failed():
+			b.held = append(b.held, x)
+		case len(b.held) == 0:
+			r.done <- x.res // what it saw is committed
+		default:
+			// It may have failed for what those before it did, which nobody can see yet, and which a failing commit takes back: told now, its caller would know of a
+			// state that a reader does not find.
+			b.refused = append(b.refused, x)
+		}
+	}
+	if err := c.exec("COMMIT"); err != nil {
+		c.exec("ROLLBACK") //nolint:errcheck // the commit's error is the one to report
+		return b, fmt.Errorf("commit: %w", err)
+	}
+	return b, nil
+}
+
+// next is the next closure for a batch, nil if it is complete.
+func (l *lite) next(b *batch, start time.Time) *writeReq {
+	left := batchTime - time.Since(start)
+	if len(b.held)+len(b.refused) >= batchMax || left <= 0 {
+		return nil
+	}
+	select {
+	case r := <-l.reqs:
+		return r // nil when closed
+	default:
+	}
+	if len(b.held) == 0 {
+		return nil
+	}
+	late := time.NewTimer(left)
+	defer late.Stop()
+	select {
+	case r := <-l.reqs:
+		return r
+	case <-l.synced:
+		l.synced <- struct{}{} // only the committer takes it
+		return nil
+	case <-late.C:
+		return nil
+	}
+}
+
+// runFirst runs a closure before which the transaction holds nothing: if it fails the whole transaction is begun anew. Without a savepoint SQLite need not remember each page
+// as it was, which for a transaction that makes a thousand servers is most of the work.
+func runFirst(c *liteConn, r *writeReq) (res writeRes) {
+	if err := r.ctx.Err(); err != nil {
+		return writeRes{err: err}
+	}
+	res = call(c, r)
+	if res.err != nil || res.panicked != nil {
+		if err := c.exec("ROLLBACK"); err != nil {
+			res.err = errors.Join(res.err, err)
+		}
+		if res.lost = c.exec("BEGIN IMMEDIATE"); res.lost != nil {
+			res.err = errors.Join(res.err, res.lost)
+		}
+	}
+	return res
+}
+
+// call runs a closure.
+func call(c *liteConn, r *writeReq) (res writeRes) {
+	tx := &Tx{Dialect: SQLite, q: c, counts: true}
+	func() {
+		defer func() { res.panicked = recover() }()
+		res.err = r.fn(tx)
+	}()
+	res.after, res.written = tx.onCommit, tx.written
+	return res
+}
+
+// runSaved runs one closure inside a savepoint.
+func runSaved(c *liteConn, r *writeReq) (res writeRes) {
+	if err := r.ctx.Err(); err != nil {
+		return writeRes{err: err}
+	}
+	if err := c.exec("SAVEPOINT w"); err != nil {
+		return writeRes{err: err}
+	}
+	res = call(c, r)
+	if res.err != nil || res.panicked != nil {
+		if err := c.exec("ROLLBACK TO w"); err != nil {
+			res.err = errors.Join(res.err, err)
+		}
+	}
+	if err := c.exec("RELEASE w"); err != nil {
+		res.err = errors.Join(res.err, err)
+	}
+	return res
+}
