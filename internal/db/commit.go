@@ -24,7 +24,6 @@ type writeReq struct {
 type writeRes struct {
 	err      error
 	panicked any
-	lost     error // the closure failed and no transaction is open any more
 	after    []func()
 	written  []string // tables
 }
@@ -113,8 +112,14 @@ func (l *lite) sync() error {
 	}
 }
 
+// calm is how many batches in a row must be without a refusal before closures run without savepoints again.
+const calm = 8
+
 // run carries out first and all that wait behind it in one transaction, and goes on while the disk is still taking the batch before: so a batch holds as many as came
 // during one sync, and runs during the next. A crash before the sync may lose all of them, and none of their callers has been told otherwise.
+//
+// Closures run one behind the other with nothing between them: a savepoint for each costs a copy of each page that it touches. When one is refused, what it did cannot be taken
+// back alone; the transaction is begun anew, those before it run again, and from there on each has a savepoint, also in the next batches: refusals come in crowds.
 func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 	b := &batch{}
 	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
@@ -122,13 +127,25 @@ func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 		return b, fmt.Errorf("begin: %w", err)
 	}
 	start := time.Now()
+	l.wary = max(0, l.wary-1)
 	for r := first; r != nil; r = l.next(b, start) {
 		x := ran{r: r}
-		if len(b.held) > 0 {
+		saved := l.wary > 0 && len(b.held) > 0
+		if saved {
 			x.res = runSaved(c, r)
-		} else if x.res = runFirst(c, r); x.res.lost != nil {
-			b.refused = append(b.refused, x)
-			return b, x.res.err
+		} else {
+			x.res = call(c, r)
+		}
+		if x.failed() && !saved {
+			if err := again(c); err != nil {
+				b.refused = append(b.refused, x)
+				return b, err
+			}
+			if len(b.held) > 0 {
+				b.replay(c)
+				x.res = runSaved(c, r)
+				l.wary = calm
+			}
 		}
 		switch {
 		case !x.failed():
@@ -139,6 +156,7 @@ func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 			// It may have failed for what those before it did, which nobody can see yet, and which a failing commit takes back: told now, its caller would know of a
 			// state that a reader does not find.
 			b.refused = append(b.refused, x)
+			l.wary = calm
 		}
 	}
 	if err := c.exec("COMMIT"); err != nil {
@@ -146,6 +164,24 @@ func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 		return b, fmt.Errorf("commit: %w", err)
 	}
 	return b, nil
+}
+
+// again takes back all that the transaction holds and begins it anew.
+func again(c *liteConn) error {
+	return errors.Join(c.exec("ROLLBACK"), c.exec("BEGIN IMMEDIATE"))
+}
+
+// replay runs what the batch held before its transaction was begun anew. One may be refused this time: its caller may have given up, and the clock has moved.
+func (b *batch) replay(c *liteConn) {
+	before := b.held
+	b.held = nil
+	for _, x := range before {
+		if x.res = runSaved(c, x.r); x.failed() {
+			b.refused = append(b.refused, x)
+		} else {
+			b.held = append(b.held, x)
+		}
+	}
 }
 
 // next is the next closure for a batch, nil if it is complete.
@@ -175,26 +211,11 @@ func (l *lite) next(b *batch, start time.Time) *writeReq {
 	}
 }
 
-// runFirst runs a closure before which the transaction holds nothing: if it fails the whole transaction is begun anew. Without a savepoint SQLite need not remember each page
-// as it was, which for a transaction that makes a thousand servers is most of the work.
-func runFirst(c *liteConn, r *writeReq) (res writeRes) {
+// call runs a closure.
+func call(c *liteConn, r *writeReq) (res writeRes) {
 	if err := r.ctx.Err(); err != nil {
 		return writeRes{err: err}
 	}
-	res = call(c, r)
-	if res.err != nil || res.panicked != nil {
-		if err := c.exec("ROLLBACK"); err != nil {
-			res.err = errors.Join(res.err, err)
-		}
-		if res.lost = c.exec("BEGIN IMMEDIATE"); res.lost != nil {
-			res.err = errors.Join(res.err, res.lost)
-		}
-	}
-	return res
-}
-
-// call runs a closure.
-func call(c *liteConn, r *writeReq) (res writeRes) {
 	tx := &Tx{Dialect: SQLite, q: c, counts: true}
 	func() {
 		defer func() { res.panicked = recover() }()
@@ -206,9 +227,6 @@ func call(c *liteConn, r *writeReq) (res writeRes) {
 
 // runSaved runs one closure inside a savepoint.
 func runSaved(c *liteConn, r *writeReq) (res writeRes) {
-	if err := r.ctx.Err(); err != nil {
-		return writeRes{err: err}
-	}
 	if err := c.exec("SAVEPOINT w"); err != nil {
 		return writeRes{err: err}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"sync"
@@ -188,4 +189,67 @@ func TestRefusalIsNotToldBeforeItsReasonIsCommitted(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// Whatever stands beside it in a batch, a closure that was refused, panicked or was given up by its caller leaves nothing, and one that was accepted is there, once.
+func TestCrowdKeepsWhatWasAcceptedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, rooms(t), func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		require.NoError(t, d.Write(ctx, func(tx *db.Tx) error { return tx.Insert(ctx, "counters", counter{ID: "sum", Lim: 1000}) }))
+		refusal := errors.New("refused")
+		gone, leave := context.WithCancel(ctx)
+		leave()
+		var accepted, after atomic.Int64
+		var wg sync.WaitGroup
+		for w := range 16 {
+			wg.Go(func() {
+				for i := range 12 {
+					kind := (w*7 + i*3) % 11 // most are accepted, refusals come alone and together
+					what := ctx
+					if kind == 2 {
+						what = gone
+					}
+					err := func() (err error) {
+						defer func() {
+							if p := recover(); p != nil {
+								err = refusal
+							}
+						}()
+						return d.Write(what, func(tx *db.Tx) error {
+							if err := tx.Insert(ctx, "counters", counter{ID: fmt.Sprintf("%d-%d", w, i), Lim: 1}); err != nil {
+								return err
+							}
+							if _, err := tx.Exec(ctx, `UPDATE counters SET used = used + 1 WHERE id = 'sum'`); err != nil {
+								return err
+							}
+							tx.OnCommit(func() { after.Add(1) })
+							switch kind {
+							case 0:
+								return refusal
+							case 1:
+								panic("boom")
+							}
+							return nil
+						})
+					}()
+					if err == nil {
+						accepted.Add(1)
+					} else if !errors.Is(err, refusal) && !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		var rows, sum int64
+		require.NoError(t, d.Read(ctx, func(tx *db.Tx) error {
+			if err := tx.Get(ctx, &rows, `SELECT COUNT(*) FROM counters WHERE id <> 'sum'`); err != nil {
+				return err
+			}
+			return tx.Get(ctx, &sum, `SELECT used FROM counters WHERE id = 'sum'`)
+		}))
+		require.Positive(t, accepted.Load())
+		require.Equal(t, []int64{accepted.Load(), accepted.Load(), accepted.Load()}, []int64{rows, sum, after.Load()})
+	})
 }

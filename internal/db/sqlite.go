@@ -29,6 +29,7 @@ type lite struct {
 	broken   atomic.Pointer[error]
 	ended    chan struct{} // closed when committer and syncer have returned
 	versions versions
+	wary     int // the committer's: in how many more batches closures have savepoints
 
 	mu     sync.RWMutex // guards closed against a send on reqs; held for reading while a request is handed over
 	closed bool
