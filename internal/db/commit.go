@@ -25,7 +25,16 @@ type writeRes struct {
 	err      error
 	panicked any
 	after    []func()
+	undo     []func()
 	written  []string // tables
+}
+
+// takenBack says that nothing of what the closure wrote is there.
+func (r *writeRes) takenBack() {
+	for _, f := range r.undo {
+		f()
+	}
+	r.undo = nil
 }
 
 // ran is a closure and what came of it.
@@ -68,6 +77,9 @@ func (l *lite) commitLoop() {
 		}
 		b, err := l.run(c, r)
 		if err != nil || len(b.held) == 0 {
+			for i := range b.held {
+				b.held[i].res.takenBack()
+			}
 			b.tell(err) // nothing was written
 			continue
 		}
@@ -175,6 +187,9 @@ func again(c *liteConn) error {
 func (b *batch) replay(c *liteConn) {
 	before := b.held
 	b.held = nil
+	for i := range before {
+		before[i].res.takenBack()
+	}
 	for _, x := range before {
 		if x.res = runSaved(c, x.r); x.failed() {
 			b.refused = append(b.refused, x)
@@ -221,7 +236,10 @@ func call(c *liteConn, r *writeReq) (res writeRes) {
 		defer func() { res.panicked = recover() }()
 		res.err = r.fn(tx)
 	}()
-	res.after, res.written = tx.onCommit, tx.written
+	res.after, res.undo, res.written = tx.onCommit, tx.undo, tx.written
+	if res.err != nil || res.panicked != nil {
+		res.takenBack() // by our caller, next
+	}
 	return res
 }
 
@@ -238,6 +256,7 @@ func runSaved(c *liteConn, r *writeReq) (res writeRes) {
 	}
 	if err := c.exec("RELEASE w"); err != nil {
 		res.err = errors.Join(res.err, err)
+		res.takenBack()
 	}
 	return res
 }

@@ -200,7 +200,7 @@ func TestCrowdKeepsWhatWasAcceptedAndNothingElse(t *testing.T) {
 		refusal := errors.New("refused")
 		gone, leave := context.WithCancel(ctx)
 		leave()
-		var accepted, after atomic.Int64
+		var accepted, after, there atomic.Int64
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {
@@ -224,6 +224,8 @@ func TestCrowdKeepsWhatWasAcceptedAndNothingElse(t *testing.T) {
 								return err
 							}
 							tx.OnCommit(func() { after.Add(1) })
+							there.Add(1)
+							tx.OnRollback(func() { there.Add(-1) })
 							switch kind {
 							case 0:
 								return refusal
@@ -250,6 +252,7 @@ func TestCrowdKeepsWhatWasAcceptedAndNothingElse(t *testing.T) {
 			return tx.Get(ctx, &sum, `SELECT used FROM counters WHERE id = 'sum'`)
 		}))
 		require.Positive(t, accepted.Load())
-		require.Equal(t, []int64{accepted.Load(), accepted.Load(), accepted.Load()}, []int64{rows, sum, after.Load()})
+		n := accepted.Load()
+		require.Equal(t, []int64{n, n, n, n}, []int64{rows, sum, after.Load(), there.Load()})
 	})
 }

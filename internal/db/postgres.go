@@ -90,12 +90,21 @@ func (p *pg) once(ctx context.Context, fn func(*Tx) error) ([]func(), error) {
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
 	t := &Tx{Dialect: Postgres, q: pgTx{tx}}
+	kept := false
+	defer func() {
+		if !kept {
+			for _, f := range t.undo {
+				f()
+			}
+		}
+	}()
 	if err := fn(t); err != nil {
 		return nil, err
 	}
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	kept = true
 	return t.onCommit, nil
 }
 

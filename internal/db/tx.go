@@ -22,6 +22,7 @@ type Tx struct {
 	Dialect  Dialect
 	q        preparer
 	onCommit []func()
+	undo     []func()
 	written  []string // tables, for the backend that counts (versions); nil elsewhere
 	counts   bool
 }
@@ -196,6 +197,10 @@ func (t *Tx) Lock(ctx context.Context, keys ...string) error {
 // OnCommit runs fn after the commit is durable, before Write returns, in the order given. fn must be short and must not use the
 // database; a crash between commit and fn loses the call, so only nudges and caches belong here.
 func (t *Tx) OnCommit(fn func()) { t.onCommit = append(t.onCommit, fn) }
+
+// OnRollback runs fn when what the closure wrote is taken back: because it failed, because the transaction did, or because it is about to run again. For hints in memory that
+// were moved along with rows; a crash takes both. fn must be short and must not use the database.
+func (t *Tx) OnRollback(fn func()) { t.undo = append(t.undo, fn) }
 
 // IsUnique says whether err is a violated UNIQUE or PRIMARY KEY constraint.
 func IsUnique(err error) bool {

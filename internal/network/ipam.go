@@ -66,7 +66,7 @@ func plus(a netip.Addr, n uint64) netip.Addr {
 }
 
 // pools are the free maps of the subnets in use. They are hints: the primary key of ip_allocations decides. A bit that is set for an address
-// that is free (its transaction was rolled back, or another controller released it) costs a reload when the pool looks full, never
+// that is free (another controller released it) costs a reload when the pool looks full, never
 // a wrong refusal; a bit that is missing costs one insert that does nothing.
 type pools struct {
 	mu sync.Mutex
@@ -127,7 +127,7 @@ func (p *pools) of(sub *Subnet, random bool) *pool {
 	return x
 }
 
-// freed notes a committed release.
+// freed notes a committed release, or a taking that was taken back.
 func (p *pools) freed(subnetID string, a netip.Addr) {
 	p.mu.Lock()
 	x := p.m[subnetID]
@@ -285,6 +285,7 @@ func (s *Service) takeAny(ctx context.Context, tx *db.Tx, sub *Subnet, portID st
 			return netip.Addr{}, err
 		}
 		if got {
+			tx.OnRollback(func() { s.pools.freed(sub.ID, a) })
 			return a, nil
 		}
 	}

@@ -154,7 +154,9 @@ func (s *Service) Change(ctx context.Context, c *policy.Credentials, ns string, 
 		if errors.Is(err, db.ErrNoRows) {
 			return noItem(kind, ns, name)
 		}
-		to = r.item()
+		if err == nil {
+			to = r.item()
+		}
 		return err
 	})
 	if db.IsUnique(err) {
