@@ -261,7 +261,7 @@ func (d *draft) server(out *Created, i, n int, now time.Time) *Server {
 	if n > 1 {
 		name = fmt.Sprintf("%s-%d", d.Name, i+1)
 	}
-	id := uuid.NewString()
+	id := db.NewID()
 	if hostname == "" {
 		hostname = Hostname(name, id)
 	}

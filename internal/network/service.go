@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jonboulle/clockwork"
 
 	"nephos/internal/db"
@@ -127,7 +126,7 @@ func (s *Service) write(ctx context.Context, fn func(tx *db.Tx) error) error {
 	}
 }
 
-func newID() string { return uuid.NewString() }
+func newID() string { return db.NewID() }
 
 // Standard are Neutron's standard attributes, which all resources have.
 type Standard struct {

@@ -88,7 +88,7 @@ func Begin[S any](ctx context.Context, tx *db.Tx, e *Engine, d *Definition[S], s
 		return "", err
 	}
 	now := e.now()
-	w := row{ID: uuid.NewString(), Kind: d.Kind, Subject: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: s.RequestID, Status: statusRunning,
+	w := row{ID: db.NewID(), Kind: d.Kind, Subject: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: s.RequestID, Status: statusRunning,
 		Step: from, StepName: d.Steps[from].Name, BackTo: -1, Try: 1, State: string(b), Owner: e.owner, Epoch: 1, LeaseUntil: db.At(now.Add(e.opts.LeaseFor)),
 		Deadline: db.At(now.Add(d.Deadline)), Created: now, Updated: now}
 	w.NextSeq = int64(len(entries))
