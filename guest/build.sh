@@ -138,7 +138,7 @@ build_root() {
 	mkdir -p "$tree"/{dev,proc,sys,run,tmp,mnt,root,home/nephos,var/lib/nephos,var/log,etc,usr/bin,usr/sbin}
 	cp -R "$here/rootfs/." "$tree/"
 	chmod -R u=rwX,go=rX "$tree"
-	find "$tree/usr/lib/nephos" "$tree/usr/sbin" "$tree/etc/acpi" -type f -exec chmod 755 {} +
+	find "$tree/usr/lib/nephos" "$tree/usr/bin" "$tree/usr/sbin" "$tree/etc/acpi" -type f -exec chmod 755 {} +
 	install_busybox "$tree"
 	copy_modules "$tree"
 	install_program "$tree" dropbear usr/sbin

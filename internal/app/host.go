@@ -57,7 +57,7 @@ func hostName(cfg *config.Config) string {
 }
 
 func startRealHost(ctx context.Context, cfg *config.Config, st *state, b Bus, src hostImages, log *slog.Logger, l *lifecycle) error {
-	drv, err := qemu.New(qemu.Config{Instances: cfg.Path("instances"), Cache: cfg.Path("accelerator.json"), Accel: cfg.Accel, Log: log})
+	drv, err := qemu.New(qemu.Config{Instances: cfg.Path("instances"), Cache: cfg.Path("accelerator.json"), Accel: cfg.Accel, Dedicated: cfg.Compute.Dedicated, Log: log})
 	if err != nil {
 		return fmt.Errorf("hypervisor: %w", err)
 	}
@@ -148,9 +148,9 @@ func hostInfo(cfg *config.Config, d hypervisor.Info) (hostapi.HostInfo, error) {
 		return hostapi.HostInfo{}, fmt.Errorf("disk of this machine: %w", err)
 	}
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU(),
+	return hostapi.HostInfo{Name: hostName(cfg), Zone: cfg.Zone, Driver: d.Driver, Accel: d.Accel, DriverVersion: d.Version, CPUModel: cpuModel(), Arch: arch, VCPUs: runtime.NumCPU() - d.Dedicated, PCPUs: d.Dedicated,
 		RAMMiB: int(si.Totalram * uint64(si.Unit) >> 20), DiskGiB: int(fs.Blocks * uint64(fs.Bsize) >> 30), Address: hostAddress(cfg), Gateway: true, Version: Version, Started: time.Now().UTC(),
-		Traits: strings.Join(d.Traits, " ")}, nil
+		Traits: strings.Join(d.Traits, " "), NUMACells: d.NUMACells, PageSizes: strings.Trim(fmt.Sprint(d.PageSizes), "[]")}, nil
 }
 
 func startFakeHosts(ctx context.Context, cfg *config.Config, b Bus, sink agent.ImageSink, log *slog.Logger, l *lifecycle) error {

@@ -17,7 +17,7 @@ import (
 // flavored makes a flavor of 2 vCPUs, 64 MiB and 1 GiB with extra specs.
 func (x *cloud) flavored(t *testing.T, specs map[string]string) string {
 	t.Helper()
-	f, err := x.compute.CreateFlavor(context.Background(), compute.FlavorRow{Name: t.Name() + db.Now().String(), VCPUs: 2, RAMMiB: 64, RootGiB: 1, Public: true, ExtraSpecs: db.AsJSON(specs)})
+	f, err := x.compute.CreateFlavor(context.Background(), compute.FlavorRow{Name: t.Name() + db.Now().String(), VCPUs: 4, RAMMiB: 64, RootGiB: 1, Public: true, ExtraSpecs: db.AsJSON(specs)})
 	require.NoError(t, err)
 	return f.ID
 }

@@ -279,6 +279,9 @@ func (s *Service) checkImage(ctx context.Context, d *draft, id string, root bool
 	if err != nil {
 		return fault.Invalid("imageRef", "Image %s cannot be booted: %s", id, fault.Message(err))
 	}
+	if _, err := d.flavor.Layout(img.Properties); err != nil {
+		return err
+	}
 	d.image = ImageMeta{Spec: &spec, Properties: img.Properties, MinDiskGiB: int(img.MinDiskGiB), MinRAMMiB: int(img.MinRAMMiB)}
 	return nil
 }

@@ -97,6 +97,9 @@ func ScheduleRequest(ctx context.Context, tx *db.Tx, s *Server, tied string, exc
 	r := scheduler.Request{Resources: s.Share(), ProjectID: s.ProjectID, Zone: s.PinnedZone, Forced: s.ForcedHost, Tied: tied, Exclude: exclude,
 		ImageProps: s.Image.V.Properties, ExtraSpecs: s.Flavor.V.ExtraSpecs,
 		FlavorName: s.Flavor.V.Name, ImageID: s.ImageID, Query: s.Hints.V.Query}
+	if _, err := s.Layout(); err != nil {
+		return r, err
+	}
 	if err := askPlacement(ctx, tx, s, &r); err != nil {
 		return r, err
 	}

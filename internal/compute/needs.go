@@ -20,6 +20,9 @@ import (
 // demandKey is an extra spec resources[GROUP]:CLASS or trait[GROUP]:NAME; a group is digits, or an underscore and a name.
 var demandKey = regexp.MustCompile(`^(resources|trait)([1-9][0-9]*|_[a-zA-Z0-9_-]{1,63})?:([A-Z0-9_]+)$`)
 
+// hyperthreading is the trait of a host whose processors share cores.
+const hyperthreading = "HW_CPU_HYPERTHREADING"
+
 // own are the classes that a compute host itself has and the scheduler's table knows.
 var own = []string{placement.VCPU, placement.MemoryMB, placement.DiskGB}
 
@@ -60,9 +63,19 @@ func (s *Server) demands() (*demand, error) {
 		}
 	}
 	specs, props := s.Flavor.V.ExtraSpecs, s.Image.V.Properties
-	if policy := orText(specs["hw:cpu_policy"], props["hw_cpu_policy"]); policy == "dedicated" {
+	l, err := s.Layout()
+	if err != nil {
+		return nil, err
+	}
+	if l.Dedicated {
 		base[pcpu] = base[placement.VCPU]
 		delete(base, placement.VCPU)
+	}
+	switch orText(specs["hw:cpu_thread_policy"], props["hw_cpu_thread_policy"]) {
+	case "require":
+		d.group("").Required = append(d.group("").Required, []string{hyperthreading})
+	case "isolate":
+		d.group("").Forbidden = append(d.group("").Forbidden, hyperthreading)
 	}
 	for _, key := range slices.Sorted(maps.Keys(specs)) {
 		if err := d.read(key, specs[key]); err != nil {

@@ -120,6 +120,9 @@ type Compute struct {
 	ReservedRAMMiB  int     `yaml:"reserved_host_memory_mib"`
 	ReservedDiskGiB int     `yaml:"reserved_host_disk_gib"`
 
+	// Dedicated are the processors of this host that servers with hw:cpu_policy=dedicated get, each for itself: "2-5,8". Other servers never run on them.
+	Dedicated string `yaml:"cpu_dedicated_set"`
+
 	ReclaimSeconds        int `yaml:"reclaim_instance_interval"` // a deleted server can be restored for so long; 0: a delete is final
 	ShelvedOffloadSeconds int `yaml:"shelved_offload_time"`      // negative: a shelved server stays on its host until shelveOffload; else it leaves at once
 	// ResizeElsewhere has a resize always go to another host (Nova's allow_resize_to_same_host is its contrary).

@@ -23,6 +23,7 @@ type InstanceSpec struct {
 	Metadata     GuestMetadata  `json:"metadata"`
 	ForcedHost   bool           `json:"forced_host,omitempty"` // no other host may be tried when this one fails
 	Machine      MachineOptions `json:"machine"`
+	Layout       Layout         `json:"layout,omitzero"`
 	Rescue       *RescueSpec    `json:"rescue,omitempty"` // while the server is rescued
 }
 

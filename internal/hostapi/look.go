@@ -28,6 +28,7 @@ type Diagnostics struct {
 	Memory     int64            `json:"memory"`   // bytes of the guest's memory
 	Resident   int64            `json:"resident"` // bytes that its process holds
 	Interfaces []InterfaceCount `json:"interfaces"`
+	Placed     *Placed          `json:"placed,omitempty"` // nil: the host chose nothing
 }
 
 // CPUCount is one virtual processor.

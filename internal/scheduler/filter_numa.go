@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,12 +34,16 @@ var topologyFilter = filter{name: "NUMATopologyFilter", always: true, kind: true
 			return ""
 		})
 	}
-	if size := first2(a, "mem_page_size"); size != "" && size != "small" && size != "any" {
+	size := a.ExtraSpecs["hw:mem_page_size"]
+	if image := a.ImageProps["hw_mem_page_size"]; image != "" {
+		size = image // which counts only where the flavor leaves it open; elsewhere it has been refused
+	}
+	if kib := pageKiB(size); kib != 0 {
 		wrong = append(wrong, func(h *Host) string {
 			if len(h.PageSizes) == 0 {
 				return fmt.Sprintf("it has no huge pages (hw:mem_page_size=%s)", size)
 			}
-			if kib := pageKiB(size); kib != "" && !slices.Contains(h.PageSizes, kib) {
+			if kib > 0 && !slices.Contains(h.PageSizes, strconv.Itoa(kib)) {
 				return fmt.Sprintf("it has pages of %s KiB only (hw:mem_page_size=%s)", strings.Join(h.PageSizes, " and "), size)
 			}
 			return ""
@@ -66,16 +71,23 @@ func first2(a *ask, name string) string {
 	return a.ImageProps["hw_"+name]
 }
 
-// pageKiB reads 2048, 2MB or 1GB; "" for large, which any huge page satisfies. Without a unit it is KiB.
-func pageKiB(size string) string {
-	for unit, factor := range map[string]int{"KB": 1, "MB": 1 << 10, "GB": 1 << 20, "": 1} {
-		if text, ok := strings.CutSuffix(strings.ToUpper(size), unit); ok {
-			if n, err := strconv.Atoi(text); err == nil {
-				return strconv.Itoa(n * factor)
-			}
-		}
+// pageForm is a size with or without a unit.
+var pageForm = regexp.MustCompile(`^(\d+)([KMGT]?)(?:I?B|BIT)?$`)
+
+// pageKiB reads 2048, 2MB, 2MiB or 1G; without a unit it is KiB. -1 for large, which any huge page satisfies; 0 for what needs none.
+func pageKiB(size string) int {
+	if size == "large" {
+		return -1
 	}
-	return ""
+	m := pageForm.FindStringSubmatch(strings.ToUpper(size))
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if n *= map[string]int{"": 1, "K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}[m[2]]; err != nil || n <= 4 { // the usual pages
+		return 0
+	}
+	return n
 }
 
 // devicesFilter keeps hosts that have devices of the aliases of pci_passthrough:alias at all; how many are free is Placement's to say. Nova's PciPassthroughFilter.

@@ -3,9 +3,11 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,7 +29,17 @@ type machine struct {
 // cable makes the namespace and the cable, before the cloud that listens on its near end. Nothing leads from there to anywhere else.
 func cable(t *testing.T) *machine {
 	t.Helper()
-	n := os.Getpid()%60*4 + 1
+	n, taken := os.Getpid()%60*4+1, func(n int) bool { // another run on the machine may have begun where this one would
+		addrs, err := net.InterfaceAddrs()
+		require.NoError(t, err)
+		return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			p, err := netip.ParsePrefix(a.String())
+			return err == nil && p.Masked().Contains(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}))
+		})
+	}
+	for taken(n) {
+		n = (n + 4) % 240
+	}
 	m := &machine{near: fmt.Sprintf("198.51.100.%d", n), far: fmt.Sprintf("198.51.100.%d", n+1), netns: fmt.Sprintf("e2e-%d", os.Getpid())}
 	device := fmt.Sprintf("e2e%d", os.Getpid())
 	dir, err := os.MkdirTemp("", "nephos-e2e-agent-")
@@ -110,6 +122,7 @@ func TestRealMoves(t *testing.T) {
 		return a.must(200, "POST", compute, "/flavors", object{"flavor": object{"name": name, "vcpus": vcpus, "ram": ram, "disk": disk}}).str("flavor/id")
 	}
 	small, large := flavor("small", 1, 160, 1), flavor("large", 2, 224, 2)
+	a.must(200, "POST", compute, "/flavors/"+large+"/os-extra_specs", object{"extra_specs": object{"hw:cpu_cores": "2"}})
 	b.id = a.must(202, "POST", compute, "/servers", object{"server": object{"name": "mover", "imageRef": img, "flavorRef": small, "key_name": "mine", "networks": "auto",
 		"availability_zone": "nova:second"}}, newest).str("server/id")
 	a.active(b.id, guestWait)
@@ -179,6 +192,7 @@ func TestRealMoves(t *testing.T) {
 		b.status(t, "VERIFY_RESIZE")
 		began := time.Now()
 		looks(t, 2, 2<<30)
+		require.Contains(t, b.run(t, "cat /proc/cpuinfo"), "cpu cores\t: 2")
 		require.True(t, poll(30*time.Second, time.Second, func() bool {
 			kib, err := strconv.Atoi(b.run(t, "df -k / | awk 'END { print $(NF-4) }'"))
 			return err == nil && kib > 3<<19

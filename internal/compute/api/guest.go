@@ -26,10 +26,46 @@ func (f *face) guestRoutes() []httpapi.Route {
 	}
 }
 
-// topology: guests here get one flat set of processors and memory of the usual page size, which Nova shows as no nodes.
+// topology shows the NUMA nodes of a server that has any, and to administrators where they lie, which its host tells while it runs. A server that asked for nothing has one flat
+// set of processors and memory, which Nova shows as no nodes.
 func (f *face) topology(r *httpapi.Request) (any, error) {
-	_, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
-	return obj{"nodes": []obj{}, "pagesize_kb": nil}, err
+	s, err := f.svc.Get(r.Context(), r.Creds, r.Param("id"))
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.Layout()
+	if err != nil {
+		return nil, err
+	}
+	out, nodes := obj{"pagesize_kb": nil}, make([]obj, len(l.Nodes))
+	if l.Pages > 0 {
+		out["pagesize_kb"] = l.Pages
+	}
+	for i, n := range l.Nodes {
+		nodes[i] = obj{"memory_mb": n.RAMMiB, "vcpu_set": n.CPUs, "siblings": [][]int{}}
+	}
+	out["nodes"] = nodes
+	if len(nodes) == 0 || !r.Allowed("os_compute_api:server-topology:host:index", r.OwnTarget()) {
+		return out, nil
+	}
+	_, d, err := f.svc.Diagnostics(r.Context(), by(r), s.ID)
+	if err != nil || d.Placed == nil || len(d.Placed.Cells) != len(nodes) { // it does not run, or its host does not answer: where it lay is past
+		return out, nil
+	}
+	if d.Placed.Pages > 0 {
+		out["pagesize_kb"] = d.Placed.Pages
+	}
+	for i, n := range l.Nodes {
+		nodes[i]["host_node"] = d.Placed.Cells[i]
+		pins := map[string]int{}
+		for _, cpu := range n.CPUs {
+			if cpu < len(d.Placed.Pins) {
+				pins[itoa(cpu)] = d.Placed.Pins[cpu]
+			}
+		}
+		nodes[i]["cpu_pinning"] = pins
+	}
+	return out, nil
 }
 
 func (f *face) diagnostics(r *httpapi.Request) (any, error) {

@@ -105,6 +105,9 @@ func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.Block
 			LaunchIndex: s.LaunchIndex, ReservationID: s.ReservationID, InstanceType: f.Name, ImageID: s.ImageID, LaunchedAt: s.Launched.Time, SecurityGroups: s.SecurityGroups.V},
 		Machine: hostapi.MachineOptions{DiskBus: props["hw_disk_bus"], VIFModel: props["hw_vif_model"], Firmware: props["hw_firmware_type"], CmdlineExtra: props["os_command_line"],
 			GuestAgent: compute.YesWord(props["hw_qemu_guest_agent"]), ShutdownTime: shutdownTime(props["os_shutdown_timeout"])}}
+	if out.Layout, err = f.Layout(props); err != nil {
+		return nil, err
+	}
 	if !s.VolumeBooted() {
 		out.Image = s.Image.V.Spec
 	}

@@ -57,7 +57,7 @@ func (a *Agent) powerOn(ctx context.Context, in *instance, st *steps) error {
 
 // prepare makes the disks and the config drive and describes the guest.
 func (a *Agent) prepare(ctx context.Context, in *instance, spec *hostapi.InstanceSpec, st *steps) (hypervisor.Guest, error) {
-	g := hypervisor.Guest{ID: spec.ServerID, VCPUs: spec.VCPUs, RAMMiB: spec.RAMMiB, Machine: spec.Machine}
+	g := hypervisor.Guest{ID: spec.ServerID, VCPUs: spec.VCPUs, RAMMiB: spec.RAMMiB, Layout: spec.Layout, Machine: spec.Machine}
 	p, err := a.cfg.Disks.Prepare(ctx, in.dir, spec, st.do)
 	if err != nil {
 		return g, err

@@ -114,6 +114,10 @@ type Info struct {
 	Accel   string   // kvm, tcg, fake
 	Detail  string   // why this accelerator, for doctor: "tcg 0.08 s, kvm 2.90 s"
 	Traits  []string // names of os-traits that are true of guests here, sorted
+
+	NUMACells int   // NUMA nodes that guests' nodes may lie on
+	Dedicated int   // processors that guests may have for themselves
+	PageSizes []int // KiB, of huge pages that guests' memory may be made of, rising
 }
 
 // Status is how one guest is.

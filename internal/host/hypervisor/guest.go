@@ -23,6 +23,7 @@ type Guest struct {
 	Kernel  string // direct kernel boot when not empty; absolute paths
 	Initrd  string
 	Cmdline string
+	Layout  hostapi.Layout
 	Machine hostapi.MachineOptions // DiskBus and VIFModel are the default for disks and NICs that name none
 }
 
@@ -88,6 +89,9 @@ func (g Guest) Resolved() (Guest, error) {
 		return g, fault.Invalid("disks", "guest %s: %d disks, at most %d fit", g.ID, len(g.Disks), MaxDisks)
 	case len(g.NICs) > MaxNICs:
 		return g, fault.Invalid("nics", "guest %s: %d interfaces, at most %d fit", g.ID, len(g.NICs), MaxNICs)
+	}
+	if err := g.checkLayout(); err != nil {
+		return g, err
 	}
 	for _, p := range []string{g.Kernel, g.Initrd} {
 		if p != "" && !filepath.IsAbs(p) {
@@ -189,4 +193,32 @@ func (n NIC) Resolved(m hostapi.MachineOptions) (NIC, error) {
 	}
 	n.MAC = mac.String()
 	return n, nil
+}
+
+// checkLayout holds the layout against the sizes: every processor on one NUMA node, all memory on them, and the shape's product.
+func (g Guest) checkLayout() error {
+	l := g.Layout
+	if l.Sockets*l.Cores*l.Threads != g.VCPUs && (l.Sockets != 0 || l.Cores != 0 || l.Threads != 0) {
+		return fault.Invalid("hw_cpu_sockets", "guest %s: %d sockets of %d cores of %d threads are not %d vCPUs", g.ID, l.Sockets, l.Cores, l.Threads, g.VCPUs)
+	}
+	if len(l.Nodes) == 0 {
+		if !l.Free() {
+			return fault.Invalid("hw_numa_nodes", "guest %s: dedicated processors or huge pages without a NUMA node", g.ID)
+		}
+		return nil
+	}
+	seen, ram := map[int]bool{}, 0
+	for _, n := range l.Nodes {
+		for _, cpu := range n.CPUs {
+			if cpu < 0 || cpu >= g.VCPUs || seen[cpu] {
+				return fault.Invalid("hw_numa_cpus", "guest %s: vCPU %d is on two NUMA nodes or beyond %d", g.ID, cpu, g.VCPUs)
+			}
+			seen[cpu] = true
+		}
+		ram += n.RAMMiB
+	}
+	if len(seen) != g.VCPUs || ram != g.RAMMiB {
+		return fault.Invalid("hw_numa_nodes", "guest %s: its NUMA nodes have %d of %d vCPUs and %d of %d MiB", g.ID, len(seen), g.VCPUs, ram, g.RAMMiB)
+	}
+	return nil
 }

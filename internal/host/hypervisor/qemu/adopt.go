@@ -71,6 +71,7 @@ func (d *Driver) adopt(ctx context.Context, rec record, pid int) error {
 		}
 		return d.adopt(ctx, rec, 0)
 	}
+	d.keepPlace(rec.ID, rec.Place)
 	m := newMachine(p)
 	dial, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -111,7 +112,7 @@ func (d *Driver) settle(g *guest) {
 	case r.Phase == phaseRunning:
 		r.Phase, r.Why = phaseCrashed, "its process was gone when the agent started"
 	}
-	r.PID, r.Ticks, r.Rebooting, r.Frozen = 0, 0, false, false
+	r.PID, r.Ticks, r.Rebooting, r.Frozen, r.Place = 0, 0, false, false, place{}
 }
 
 // catchUp does what the watcher would have done while there was none.

@@ -27,6 +27,7 @@ type launch struct {
 	initrd   string
 	firmware []int // UEFI code and variables; nil: the BIOS
 	incoming bool  // wait for suspended memory
+	place    place // where its layout lies on this host
 }
 
 // sandbox denies what no guest needs once its files are open.
@@ -55,9 +56,11 @@ func commandLine(l launch) []string {
 	} else {
 		a = append(a, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", translationMiB(g.RAMMiB)), "-cpu", "max")
 	}
+	smp, memory := layoutArgs(g.Layout, l.place, g.VCPUs)
+	a = append(a, memory...)
 	a = append(a,
 		"-m", fmt.Sprintf("size=%dM", g.RAMMiB),
-		"-smp", fmt.Sprintf("%d,sockets=%d,cores=1,threads=1", g.VCPUs, g.VCPUs),
+		"-smp", smp,
 		"-uuid", g.ID,
 		"-smbios", fmt.Sprintf("type=1,manufacturer=%s,product=%s,version=%s,serial=%s,uuid=%s,family=Virtual Machine", smbiosVendor, smbiosProduct, "1", g.ID, g.ID),
 		"-smbios", "type=3,manufacturer="+smbiosVendor+",asset="+smbiosProduct,

@@ -39,6 +39,10 @@ func cases() map[string]launch {
 			disks: [][]int{{6}}, kernel: "/proc/self/fd/7", initrd: "/proc/self/fd/8"},
 		"buses": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 64, Disks: []hypervisor.Disk{scsi, sata}, NICs: []hypervisor.NIC{{PortID: "p", MAC: "fa:16:3e:00:00:02", Model: "e1000"}}}, accel: "tcg",
 			disks: [][]int{{6}, {7}}, taps: []int{-1}},
+		"layout": {guest: hypervisor.Guest{VCPUs: 4, RAMMiB: 512, Layout: hostapi.Layout{Sockets: 1, Cores: 2, Threads: 2, Dedicated: true, Nodes: []hostapi.Node{{CPUs: []int{0, 1, 2}, RAMMiB: 384},
+			{CPUs: []int{3}, RAMMiB: 128}}}}, accel: "tcg", place: place{Cells: []int{1, 0}, Pins: []int{4, 5, 6, 1}}},
+		"huge pages": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 128, Layout: hostapi.Layout{Pages: 2048, Nodes: []hostapi.Node{{CPUs: []int{0}, RAMMiB: 128}}}}, accel: "tcg",
+			place: place{Cells: []int{0}, Pages: 2048}},
 		"uefi resume": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 4096, Machine: hostapi.MachineOptions{Firmware: "uefi"}}, accel: "tcg",
 			firmware: []int{6, 7}, incoming: true},
 	}

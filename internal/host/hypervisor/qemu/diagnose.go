@@ -52,6 +52,9 @@ func (d *Driver) Diagnose(ctx context.Context, id string) (out hostapi.Diagnosti
 			return err
 		}
 		out.Memory = memory.Base + memory.More
+		if p := g.record().Place; len(p.Cells) > 0 {
+			out.Placed = &hostapi.Placed{Cells: p.Cells, Pins: p.Pins, Pages: p.Pages}
+		}
 		return d.countDisks(ctx, m, &out)
 	})
 	return out, err

@@ -24,6 +24,7 @@ type Config struct {
 	Instances    string       // absolute; a directory per guest below it, made when missing
 	Cache        string       // file that keeps the accelerator's probe; empty: probe in every process
 	Accel        string       // auto (default), kvm, tcg
+	Dedicated    string       // processors that guests may have for themselves, "2-5,8"; others never run there
 	User         string       // guests run as this user when the agent is root; default nephos, else nobody
 	Binary       string       // default qemu-system-x86_64
 	ConsoleBytes int          // kept of each console log; default 1 MiB
@@ -32,12 +33,13 @@ type Config struct {
 
 // Driver runs guests with QEMU. See doc.go.
 type Driver struct {
-	cfg    Config
-	cred   *syscall.Credential
-	boot   string
-	events *hypervisor.EventQueue
-	locks  hypervisor.Locks
-	copies hypervisor.Locks // by guest and disk: a copy takes minutes and must not hold up the guest's other verbs
+	cfg      Config
+	cred     *syscall.Credential
+	boot     string
+	topology topology
+	events   *hypervisor.EventQueue
+	locks    hypervisor.Locks
+	copies   hypervisor.Locks // by guest and disk: a copy takes minutes and must not hold up the guest's other verbs
 
 	accelMu chan struct{} // one token; who has it may probe
 	accel   accelerator   // guarded by accelMu
@@ -49,6 +51,7 @@ type Driver struct {
 	mu     sync.Mutex // guards what follows
 	guests map[string]*guest
 	sends  map[string]*sending // by guest: being sent to another host
+	places map[string]place    // of guests with a layout that run or start
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)
@@ -75,7 +78,11 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, cred: cred, boot: bootID(), events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}, sends: map[string]*sending{}}
+	machine, err := readTopology(sysfs, cfg.Dedicated)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{cfg: cfg, cred: cred, boot: bootID(), topology: machine, places: map[string]place{}, events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}, sends: map[string]*sending{}}
 	d.background, d.cancel = context.WithCancel(context.Background())
 	d.running.Go(d.keepConsoles)
 	return d, nil
@@ -107,7 +114,8 @@ func (d *Driver) Info(ctx context.Context) (hypervisor.Info, error) {
 	if err != nil {
 		return hypervisor.Info{}, err
 	}
-	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail, Traits: strings.Fields(a.Traits)}, nil
+	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail, Traits: strings.Fields(a.Traits),
+		NUMACells: len(d.topology.cells), Dedicated: len(d.topology.dedicated), PageSizes: d.topology.pageSizes()}, nil
 }
 
 func (d *Driver) accelerator(ctx context.Context) (accelerator, error) {

@@ -213,8 +213,9 @@ func (d *Driver) ended(g *guest, m *machine) {
 		d.note(g, phaseShutdown, cutOff)
 	}
 	d.note(g, phaseCrashed, why)
+	d.leavePlace(g.id) // before anybody can start it again
 	g.mu.Lock()
-	g.rec.PID, g.rec.Ticks, g.rec.Rebooting, g.rec.Frozen = 0, 0, false, false
+	g.rec.PID, g.rec.Ticks, g.rec.Rebooting, g.rec.Frozen, g.rec.Place = 0, 0, false, false, place{}
 	if err := writeRecord(g.dir, g.rec, false); err != nil {
 		d.cfg.Log.Error("guest's end not recorded", "guest", g.id, "err", err)
 	}

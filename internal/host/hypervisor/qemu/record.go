@@ -49,6 +49,7 @@ type record struct {
 	Agent     bool           `json:"agent,omitempty"`     // it was started with a channel to a guest agent
 	Frozen    bool           `json:"frozen,omitempty"`    // its file systems may be frozen: whoever finds this thaws them
 	Sending   string         `json:"sending,omitempty"`   // it is being sent to another host, or has been: "running" or "paused", as it was before
+	Place     place          `json:"place,omitzero"`      // where its layout lies, while it runs
 	Slots     map[string]int `json:"slots"`               // device id → PCI slot; kept over a suspend, as memory and slots belong together
 }
 

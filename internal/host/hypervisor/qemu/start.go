@@ -76,11 +76,16 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 			return err
 		}
 	}
+	at, err := d.takePlace(spec)
+	if err != nil {
+		return fmt.Errorf("guest %s: %w", g.id, err)
+	}
 	// From here until the record says running, Adopt takes what it finds for half started and ends it.
 	err = g.change(false, func(r *record) {
-		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: from.state, Slots: slots, Agent: spec.Machine.GuestAgent}
+		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: from.state, Slots: slots, Agent: spec.Machine.GuestAgent, Place: at}
 	})
 	if err != nil {
+		d.leavePlace(g.id)
 		return err
 	}
 	var m *machine
@@ -96,6 +101,7 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 			}
 			m.release()
 		}
+		d.leavePlace(g.id)       // not before its process is dead
 		if d.find(g.id) == nil { // never heard of before: nothing to keep
 			if ferr := forget(g.dir); ferr != nil {
 				d.cfg.Log.Error("left after a start that did not work", "guest", g.id, "err", ferr)
@@ -111,11 +117,14 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 		return err
 	}
 	defer dir.Close()
-	l := launch{guest: spec, name: d.name(g.id), accel: a.Accel, slots: slots, incoming: from.incoming()}
+	l := launch{guest: spec, name: d.name(g.id), accel: a.Accel, slots: slots, incoming: from.incoming(), place: at}
 	if m, err = d.spawn(ctx, g, dir, &l); err != nil {
 		return err
 	}
 	if err := d.raise(ctx, g, m, dir, spec, from); err != nil {
+		return d.startFault(ctx, g, m, err)
+	}
+	if err = d.bind(ctx, m, spec, at); err != nil {
 		return d.startFault(ctx, g, m, err)
 	}
 	g.mu.Lock()
