@@ -58,8 +58,11 @@ func (r *Rooms) Bootstrap(ctx context.Context, password string) (project string,
 	return r.c.adminProject(ctx)
 }
 
-// Start reads the hosts and runs the rooms' loops until stop is called. stop waits for them.
+// Start mends what a dead process of this node left of its uploads, reads the hosts and runs the rooms' loops until stop is called. stop waits for them.
 func (r *Rooms) Start(ctx context.Context) (stop func(), err error) {
+	if _, err := r.Images.Recover(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.Registry.Load(ctx); err != nil {
 		return nil, err
 	}

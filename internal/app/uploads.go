@@ -14,6 +14,7 @@ import (
 	"nephos/internal/bus"
 	"nephos/internal/compute"
 	"nephos/internal/fault"
+	"nephos/internal/host/agent"
 	"nephos/internal/hostapi"
 )
 
@@ -34,6 +35,16 @@ func newBusImages(b *bus.Bus, secure *tls.Config) busImages {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig, t.ResponseHeaderTimeout = secure, 10*time.Minute // hashes and checks come after the last byte
 	return busImages{bus: b, http: &http.Client{Transport: t}}
+}
+
+// NewImageSink is how an agent that joins a cloud sends the images of its servers, with the way to the image service's port given. The simulation has one of its own.
+func NewImageSink(way http.RoundTripper) agent.ImageSink {
+	return busImages{http: &http.Client{Transport: way}}
+}
+
+// Uploads serves what such sinks send, and nothing else.
+func (r *Rooms) Uploads() http.Handler {
+	return withUploads(http.NotFoundHandler(), r.c.compute, r.c.log)
 }
 
 // Put implements agent.ImageSink.

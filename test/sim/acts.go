@@ -7,6 +7,7 @@ import (
 
 	"nephos/internal/compute"
 	"nephos/internal/fault"
+	"nephos/internal/image"
 	"nephos/internal/network"
 	"nephos/internal/volume"
 )
@@ -25,7 +26,7 @@ func (w *world) do(a act) {
 	w.say("act %s", a)
 	defer w.alone()()
 	switch a.Kind {
-	case "cut-host", "cut-to-host", "cut-from-host", "agent-dies", "host-dies", "remember", "old-state", "slow-host", "failing-host", "guest-dies":
+	case "cut-host", "cut-to-host", "cut-from-host", "cut-peers", "agent-dies", "host-dies", "remember", "old-state", "slow-host", "failing-host", "guest-dies":
 		w.hostFault(a, w.hosts[a.A%len(w.hosts)])
 	case "lossy":
 		w.sky(a, func(s *weather, on bool) { s.lost = when(on, 20+a.B%250) })
@@ -33,6 +34,8 @@ func (w *world) do(a act) {
 		w.sky(a, func(s *weather, on bool) { s.twice = when(on, 100+a.B%500) })
 	case "late":
 		w.sky(a, func(s *weather, on bool) { s.late = when(on, 50+a.B%300) })
+	case "rough":
+		w.sky(a, func(s *weather, on bool) { s.rough = when(on, 100+a.B%500) })
 	case "controller-dies", "cut-controller":
 		w.controlFault(a, w.ctl[a.A%len(w.ctl)])
 	default:
@@ -83,12 +86,25 @@ func (w *world) cutHost(h *host, to, from, yes bool) {
 	h.touched()
 }
 
+// cutPeers parts a host from the other hosts.
+func (w *world) cutPeers(h *host, yes bool) {
+	for _, o := range w.hosts {
+		if o != h {
+			w.wire.cut(h.name, o.name, yes)
+			w.wire.cut(o.name, h.name, yes)
+		}
+	}
+}
+
 func (w *world) hostFault(a act, h *host) {
 	switch a.Kind {
 	case "cut-host", "cut-to-host", "cut-from-host":
 		to, from := a.Kind != "cut-from-host", a.Kind != "cut-to-host"
 		w.cutHost(h, to, from, true)
 		w.later(a, func() { w.cutHost(h, to, from, false) })
+	case "cut-peers":
+		w.cutPeers(h, true)
+		w.later(a, func() { w.cutPeers(h, false) })
 	case "agent-dies":
 		if h.alive() {
 			h.kill()
@@ -165,6 +181,7 @@ func (w *world) heal() error {
 	for _, h := range w.hosts {
 		h.script.Clear()
 		w.cutHost(h, true, true, false)
+		w.cutPeers(h, false)
 		w.revive(h)
 	}
 	for _, c := range w.ctl {
@@ -194,7 +211,7 @@ func (w *world) ask(a act) {
 	w.clients.Go(func() {
 		ctx, cancel := context.WithTimeout(w.ctx, clientPatience)
 		defer cancel()
-		x := &client{w: w, a: a, ctx: ctx, compute: rooms.Compute, volumes: rooms.Volumes, by: compute.By{Creds: w.creds, RequestID: fmt.Sprintf("req-%d", a.No)}}
+		x := &client{w: w, a: a, ctx: ctx, compute: rooms.Compute, volumes: rooms.Volumes, images: rooms.Images, by: compute.By{Creds: w.creds, RequestID: fmt.Sprintf("req-%d", a.No)}}
 		what, err := x.request()
 		said := "accepted"
 		if err != nil {
@@ -214,6 +231,7 @@ type client struct {
 	ctx     context.Context
 	compute *compute.Service
 	volumes *volume.Service
+	images  *image.Service
 	by      compute.By
 }
 
@@ -224,6 +242,12 @@ func (x *client) request() (what string, err error) {
 		return x.create()
 	case "volume", "volume-delete", "volume-extend", "snapshot", "snapshot-delete":
 		return x.storage()
+	case "image-delete":
+		i := x.w.oneOf(&x.w.images, x.a.A)
+		if i == nil {
+			return "nothing", nil
+		}
+		return i.label, x.images.Delete(x.ctx, x.by.Creds, i.id)
 	}
 	s := x.w.oneOf(&x.w.servers, x.a.A)
 	if s == nil {
@@ -298,7 +322,13 @@ func (x *client) onServer(s *thing) error {
 		_, _, err := x.compute.Rebuild(x.ctx, x.by, s.id, compute.RebuildRequest{ImageID: x.w.tpl.image})
 		return err
 	case "evacuate":
+		x.w.mu.Lock()
+		s.evacuated = true // or nearly: two hosts may run it from now on, until the old one is reached
+		x.w.mu.Unlock()
 		_, err := x.compute.Evacuate(x.ctx, x.by, s.id, compute.EvacuateRequest{})
+		return err
+	}
+	if known, err := x.move(s); known {
 		return err
 	}
 	rules := map[string]compute.ActionRule{"stop": compute.ActionStop, "start": compute.ActionStart, "reboot": compute.ActionReboot, "reboot-hard": compute.ActionRebootHard, "pause": compute.ActionPause,

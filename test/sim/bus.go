@@ -19,6 +19,7 @@ import (
 // weather is how badly messages fare. Probabilities are in thousandths.
 type weather struct {
 	lost, twice, late int
+	rough             int // connections that break, stall, damage what goes over them, or lead to the wrong host
 }
 
 // wire is the simulated network with the bus on it. A request goes through it like through NATS core: nothing is kept for who is not there.
@@ -36,6 +37,9 @@ type wire struct {
 	counts  map[string]int
 	cuts    map[[2]string]bool // from, to
 	weather weather
+	doors   []*door
+	strands []*strand
+	builds  map[[2]string]bool // host, server: the host was told to make it anew
 }
 
 type sub struct {
@@ -58,7 +62,7 @@ type node struct {
 }
 
 func newWire(seed uint64, trace func(string, ...any), label func(string) string) *wire {
-	w := &wire{seed: seed, trace: trace, label: label, counts: map[string]int{}, cuts: map[[2]string]bool{}}
+	w := &wire{seed: seed, trace: trace, label: label, counts: map[string]int{}, cuts: map[[2]string]bool{}, builds: map[[2]string]bool{}}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -83,6 +87,7 @@ func (n *node) kill() {
 	n.w.subs = slices.DeleteFunc(n.w.subs, func(s *sub) bool { return s.node == n })
 	n.w.mu.Unlock()
 	n.cancel()
+	n.cutStrands()
 }
 
 func (n *node) alive() bool {
@@ -190,6 +195,7 @@ func (n *node) Request(ctx context.Context, subject string, in, out any) error {
 type message struct {
 	from, subject, key, about string
 	data                      []byte
+	command                   hostapi.Command // what it is, if it is one
 }
 
 // message names what is sent: who, to which subject, about what, and the how-manieth of that name.
@@ -197,9 +203,8 @@ func (w *wire) message(from, subject string, data []byte) message {
 	m := message{from: from, subject: subject, data: data}
 	switch {
 	case strings.HasSuffix(subject, ".command"):
-		var c hostapi.Command
-		if json.Unmarshal(data, &c) == nil {
-			m.about = string(c.Op) + " " + w.label(c.Subject) + " e" + strconv.FormatInt(c.Epoch, 10)
+		if json.Unmarshal(data, &m.command) == nil {
+			m.about = w.about(m.command)
 		}
 	case subject == hostapi.SubjectHeartbeat:
 	case strings.HasSuffix(subject, ".network"):
@@ -265,6 +270,13 @@ func (w *wire) delay(name string) time.Duration {
 	return d
 }
 
+// built says that a host was told to make a server anew.
+func (w *wire) built(host, server string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.builds[[2]string{host, server}]
+}
+
 func (w *wire) isCut(from, to string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -320,7 +332,12 @@ func (w *wire) carry(from *node, to *sub, m message, key string, after time.Dura
 		if m.about != "" || strings.HasSuffix(key, "again") {
 			w.trace("%s arrives", key)
 		}
-		v, err := to.fn(to.node.ctx, m.data)
+		if c := m.command; makes(c) && c.Op != hostapi.OpLiveTarget {
+			w.mu.Lock()
+			w.builds[[2]string{to.node.name, c.Subject}] = true
+			w.mu.Unlock()
+		}
+		v, err := to.fn(context.WithValue(to.node.ctx, commandKey{}, m.command), m.data)
 		to.node.wg.Done()
 		if answer == nil || !to.answers || !to.node.alive() {
 			return

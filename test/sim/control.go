@@ -2,8 +2,10 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,9 +20,10 @@ import (
 var external = netip.MustParsePrefix("198.51.100.0/24")
 
 // settings are a controller's, small enough that capacity, quota and addresses run out.
-func settings(dir string) *config.Config {
+func settings(dir, name string) *config.Config {
 	cfg := config.Default()
-	cfg.StateDir, cfg.Driver = dir, "fake"
+	cfg.StateDir, cfg.SharedDir, cfg.Driver, cfg.Public = filepath.Join(dir, name), filepath.Join(dir, "shared"), "fake", cloudName
+	cfg.Compute.ResizeConfirmSeconds = 45 // so that some resizes are confirmed by themselves, and none waits at the end
 	cfg.Identity.BcryptCost = 4
 	cfg.Network.Private = "10.0.0.0/27"
 	return &cfg
@@ -39,6 +42,8 @@ type control struct {
 	own     *db.DB
 	rooms   *app.Rooms
 	halt    func()
+	uploads *http.Server
+	served  chan struct{}
 }
 
 // ready makes the rooms without running them.
@@ -47,8 +52,8 @@ func (c *control) ready() error {
 	c.node, c.own = c.wire.join(c.name), c.base.Share()
 	var err error
 	var n atomic.Uint64
-	cfg := settings(filepath.Join(c.dir, "shared"))
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	cfg := settings(c.dir, c.name)
+	if err := errors.Join(os.MkdirAll(cfg.StateDir, 0o700), os.MkdirAll(cfg.SharedDir, 0o700)); err != nil {
 		return err
 	}
 	if c.private != "" {
@@ -68,8 +73,17 @@ func (c *control) start(ctx context.Context) error {
 
 // run runs rooms that are ready.
 func (c *control) run(ctx context.Context) (err error) {
-	c.halt, err = c.rooms.Start(ctx)
-	return err
+	if c.halt, err = c.rooms.Start(ctx); err != nil {
+		return err
+	}
+	srv, done := &http.Server{Handler: c.rooms.Uploads(), ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}, make(chan struct{})
+	door := c.node.open(cloudName + cloudPort)
+	c.uploads, c.served = srv, done
+	go func() { // ended by kill, which waits for it
+		defer close(done)
+		_ = srv.Serve(door) // says only that it was closed
+	}()
+	return nil
 }
 
 // kill ends the process as SIGKILL does: what it has handed to the database is carried out, and nothing after.
@@ -79,6 +93,11 @@ func (c *control) kill() {
 	}
 	c.own.Close()
 	c.node.kill()
+	if c.uploads != nil {
+		c.uploads.Close()
+		<-c.served
+		c.uploads = nil
+	}
 	if c.halt != nil {
 		c.halt()
 	}

@@ -48,17 +48,19 @@ var (
 		weight int
 	}{{"create", 26}, {"create-on-volume", 5}, {"delete", 14}, {"stop", 6}, {"start", 6}, {"reboot", 3}, {"reboot-hard", 4}, {"pause", 3}, {"unpause", 3}, {"suspend", 3}, {"resume", 3},
 		{"volume", 7}, {"volume-delete", 5}, {"volume-extend", 2}, {"snapshot", 3}, {"snapshot-delete", 2}, {"attach", 6}, {"detach", 4}, {"plug", 3}, {"unplug", 3},
-		{"rescue", 3}, {"unrescue", 3}, {"rebuild", 4}, {"evacuate", 8}}
+		{"rescue", 3}, {"unrescue", 3}, {"rebuild", 4}, {"evacuate", 8},
+		{"resize", 9}, {"migrate", 8}, {"confirm", 6}, {"revert", 7}, {"live-migrate", 12}, {"live-abort", 3}, {"live-force", 1}, {"shelve", 7}, {"offload", 3}, {"unshelve", 6},
+		{"image", 6}, {"backup", 5}, {"image-delete", 2}}
 	faults = []struct {
 		kind   string
 		weight int
 	}{{"cut-host", 10}, {"cut-to-host", 4}, {"cut-from-host", 4}, {"agent-dies", 10}, {"host-dies", 4}, {"remember", 4}, {"old-state", 5}, {"slow-host", 5}, {"failing-host", 6}, {"lossy", 6}, {"doubling", 8},
-		{"late", 6}, {"controller-dies", 10}, {"cut-controller", 5}, {"guest-dies", 4}}
+		{"late", 6}, {"rough", 9}, {"cut-peers", 5}, {"controller-dies", 10}, {"cut-controller", 5}, {"guest-dies", 4}}
 )
 
 const (
 	length    = 100 * time.Second // of the part in which things happen
-	askCount  = 34
+	askCount  = 40
 	early     = 5
 	faultMost = 14
 )

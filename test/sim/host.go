@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
+	"nephos/internal/app"
 	"nephos/internal/fault"
 	"nephos/internal/host/agent"
 	fakeplane "nephos/internal/host/dataplane/fake"
 	fakehv "nephos/internal/host/hypervisor/fake"
+	"nephos/internal/host/peer"
 	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
@@ -32,6 +36,10 @@ type host struct {
 	driver  *fakehv.Driver
 	stop    context.CancelFunc
 	ended   chan struct{}
+	served  chan struct{} // closed when the door for other hosts is
+	peers   *peer.Client
+	images  *http.Transport
+	tell    func(rule string, args ...any) // a violation
 
 	backup   bool                 // there is a copy of the records
 	restored time.Time            // when old records were last put back
@@ -61,15 +69,26 @@ func (h *host) start(ctx context.Context) error {
 	h.driver = fakehv.New(fakehv.Config{Records: h.records.Table("guest"), Script: h.script})
 	h.node = h.wire.join(h.name)
 	info := hostapi.HostInfo{Name: h.name, Driver: "fake", Accel: "fake", DriverVersion: "1", CPUModel: "simulated", Arch: "x86_64", VCPUs: hostVCPUs, RAMMiB: hostRAM, DiskGiB: hostDisk,
-		Address: "198.51.100.1", Gateway: h.name == "h1", Version: "sim", Started: time.Now().UTC()}
-	a := agent.New(agent.Config{Info: info, StateDir: h.dir, Bus: h.node, Driver: h.driver, Plane: fakeplane.New(h.kernel, nil), Disks: &agent.NoFiles{Dir: h.dir, TotalGiB: hostDisk},
+		Address: "198.51.100.1", Transfer: h.name + peerPort, Gateway: h.name == "h1", Version: "sim", Started: time.Now().UTC()}
+	h.peers = peer.NewClient(h.node.dial)
+	h.images = &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 10 * time.Minute, DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return h.node.dial(ctx, address) }}
+	a := agent.New(agent.Config{Info: info, StateDir: h.dir, Bus: h.node, Driver: h.driver, Plane: fakeplane.New(h.kernel, nil),
+		Disks: &disks{NoFiles: &agent.NoFiles{Dir: h.dir, TotalGiB: hostDisk}, h: h, tell: h.tell}, Sink: app.NewImageSink(h.images), Peers: h.peers,
 		Simulated: h.records, Log: h.log, Offset: func(every time.Duration) time.Duration { return h.off % every }})
 	if err := a.Open(ctx); err != nil {
 		return fmt.Errorf("%s: %w", h.name, err)
 	}
 	h.back = time.Now()
 	ctx, h.stop = context.WithCancel(ctx)
-	h.ended = make(chan struct{})
+	h.ended, h.served = make(chan struct{}), make(chan struct{})
+	door := peer.NewServer(h.node.open(h.name+peerPort), h.log)
+	door.Register(h.name, a)
+	go func() { // ended by kill, which waits for it
+		defer close(h.served)
+		if err := door.Serve(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+			h.log.Error("door for other hosts", "err", err)
+		}
+	}()
 	go func() { // ended by kill, which waits for it
 		defer close(h.ended)
 		if err := a.Run(ctx); err != nil {
@@ -89,6 +108,9 @@ func (h *host) kill() {
 	h.stop()
 	h.node.die()
 	<-h.ended
+	<-h.served
+	h.peers.Close()
+	h.images.CloseIdleConnections()
 	h.driver.Close()
 	h.node, h.back = nil, time.Now()
 }

@@ -19,7 +19,12 @@ import (
 // rowRules are what must hold between the rows at any moment, beside what `nephos fsck` checks. Each query finds the violations.
 var rowRules = []struct{ rule, query string }{
 	{"a claim is on its server's host", `SELECT DISTINCT s.id || ' on ' || s.host || ', claim on ' || h.name FROM allocations a JOIN hosts h ON h.id = a.provider_id
-		JOIN servers s ON s.id = a.consumer_id WHERE s.host <> '' AND s.host <> h.name`},
+		JOIN servers s ON s.id = a.consumer_id WHERE s.host <> '' AND s.host <> h.name
+			AND NOT EXISTS (SELECT 1 FROM migrations m WHERE m.uuid = s.migration_id AND m.dest_host = h.name)
+		UNION ALL SELECT m.uuid || ' from ' || m.source_host || ', claim on ' || h.name FROM allocations a JOIN hosts h ON h.id = a.provider_id
+			JOIN migrations m ON m.uuid = a.consumer_id WHERE m.source_host <> h.name
+		UNION ALL SELECT m.uuid || ' ' || m.status || ' has a claim and no server' FROM allocations a JOIN migrations m ON m.uuid = a.consumer_id
+			WHERE NOT EXISTS (SELECT 1 FROM servers s WHERE s.migration_id = m.uuid AND s.deleted = FALSE)`},
 	{"a deleted server owns nothing", `SELECT s.id || ' ' || p.id FROM servers s JOIN ports p ON p.device_id = s.id WHERE s.deleted = TRUE
 		UNION ALL SELECT s.id || ' ' || a.id FROM servers s JOIN volume_attachments a ON a.server_id = s.id WHERE s.deleted = TRUE
 		UNION ALL SELECT s.id || ' claim' FROM servers s JOIN consumers c ON c.id = s.id WHERE s.deleted = TRUE`},
@@ -79,6 +84,9 @@ func (w *world) check() error {
 	for _, r := range late {
 		problems = append(problems, fmt.Sprintf("workflow %s of %s is %s in step %s long after its deadline", r.Kind, r.Subject, r.Status, r.StepName))
 	}
+	w.mu.Lock()
+	problems = append(problems, w.found...)
+	w.mu.Unlock()
 	more, err := w.checkGuests()
 	if err != nil {
 		return err
@@ -134,7 +142,7 @@ func (w *world) checkGuests() ([]string, error) {
 		return nil, err
 	}
 	sky := w.wire.now()
-	var out []string
+	out := w.twice()
 	for _, h := range w.hosts {
 		reached := h.alive() && sky == (weather{}) && w.reached(h)
 		seen := map[string]time.Time{}
@@ -155,6 +163,32 @@ func (w *world) checkGuests() ([]string, error) {
 		h.wrong = seen
 	}
 	return out, nil
+}
+
+// twice finds servers that two hosts run at this moment. A move never makes one, whatever breaks: the guest has ended here before it begins there. It can only be where a host
+// was given up without being asked: by a build that went on elsewhere, or by an evacuation, whose caller has said that the host is dead.
+func (w *world) twice() []string {
+	var out []string
+	on := map[string]string{}
+	for _, h := range w.hosts {
+		for _, id := range h.running() {
+			other := on[id]
+			on[id] = h.name
+			if other == "" || w.lost(other) || w.lost(h.name) || w.givenUp(id, other, h.name) {
+				continue
+			}
+			out = append(out, fmt.Sprintf("one host runs a server: %s and %s run %s", other, h.name, id))
+		}
+	}
+	return out
+}
+
+// givenUp says that a server may run on two hosts for a while.
+func (w *world) givenUp(id, a, b string) bool {
+	w.mu.Lock()
+	evacuated := slices.ContainsFunc(w.servers, func(t *thing) bool { return t.id == id && t.evacuated })
+	w.mu.Unlock()
+	return evacuated || w.wire.built(a, id) && w.wire.built(b, id)
 }
 
 // reached says that a living controller and the host hear each other, and that none answers heartbeats which it cannot hear.
@@ -191,6 +225,9 @@ func (w *world) final() error {
 		return err
 	}
 	var problems []string
+	if problems, err = w.settledMoves(); err != nil {
+		return err
+	}
 	for _, s := range w.servers { // what was accepted is there
 		row, ok := rows[s.id]
 		switch {
@@ -233,6 +270,49 @@ func (w *world) final() error {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	return nil
+}
+
+// endRules are what must hold between the rows when nothing is under way any more.
+var endRules = []struct{ rule, query string }{
+	{"an image ends active or gone", `SELECT id || ' is ' || status FROM images WHERE status NOT IN ('active', 'deactivated', 'deleted')`},
+	{"a server makes no image for ever", `SELECT id || '' FROM servers WHERE deleted = FALSE AND making NOT IN ('', 'null')`},
+	{"a migration ends", `SELECT m.server_id || ' ' || m.kind || ' ' || m.status FROM migrations m
+		WHERE m.status NOT IN ('confirmed', 'reverted', 'completed', 'done', 'cancelled', 'error')
+		AND NOT EXISTS (SELECT 1 FROM servers s WHERE s.migration_id = m.uuid AND s.vm_state = 'resized' AND s.deleted = FALSE)`},
+	{"a resize is confirmed by itself", `SELECT m.server_id || ' ' || m.status FROM migrations m JOIN servers s ON s.migration_id = m.uuid WHERE m.status <> 'reverting'`},
+}
+
+// settledMoves is final for what goes from machine to machine: rows by endRules, and files.
+func (w *world) settledMoves() ([]string, error) {
+	var problems []string
+	state := map[string]placed{}
+	err := w.db.Read(w.ctx, func(tx *db.Tx) error {
+		problems = nil
+		for _, r := range endRules {
+			var found []string
+			if err := tx.Select(w.ctx, &found, r.query); err != nil {
+				return fmt.Errorf("%s: %w", r.rule, err)
+			}
+			for _, f := range found {
+				problems = append(problems, r.rule+": "+f)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if state, err = w.placed(); err != nil {
+		return nil, err
+	}
+	for _, h := range w.hosts {
+		if w.lost(h.name) {
+			continue
+		}
+		here := func(id string) bool { s, ok := state[id]; return ok && !s.Deleted && s.Host == h.name }
+		problems = append(problems, h.remains(here, func(id string) bool { return state[id].VMState == compute.Resized })...)
+	}
+	return problems, nil
 }
 
 // powerOf lists which power states of the guest fit a state; states that are not here say nothing.

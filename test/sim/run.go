@@ -56,7 +56,7 @@ type thing struct {
 	id, label string
 	acked     time.Time
 	gone      bool // a delete was accepted
-	extra     string
+	evacuated bool // an evacuation was asked for
 }
 
 // world is one history being played.
@@ -85,6 +85,8 @@ type world struct {
 	servers   []*thing
 	volumes   []*thing
 	snapshots []*thing
+	images    []*thing
+	found     []string // violations that the machines themselves noticed
 	broken    error
 	healed    bool
 }
@@ -155,6 +157,13 @@ func (w *world) say(format string, args ...any) {
 	w.trace = append(w.trace, line{time.Since(w.start), fmt.Sprintf(format, args...)})
 }
 
+// violation is what a machine noticed itself.
+func (w *world) violation(rule string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.found = append(w.found, fmt.Sprintf(rule, args...))
+}
+
 func (w *world) labelOf(id string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -212,7 +221,7 @@ func (w *world) up() error {
 	for i := range hostCount {
 		name := fmt.Sprintf("h%d", i+1)
 		h := &host{name: name, dir: filepath.Join(w.dir, name), wire: w.wire, log: w.log.With("h", name), kernel: &fakeplane.Host{}, script: &fakehv.Script{},
-			off: time.Duration(i+1)*731*time.Millisecond + 13*time.Microsecond}
+			tell: w.violation, off: time.Duration(i+1)*731*time.Millisecond + 13*time.Microsecond}
 		if err := os.MkdirAll(h.dir, 0o700); err != nil {
 			return err
 		}

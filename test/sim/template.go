@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,8 +34,8 @@ func newTemplate(ctx context.Context, dir string) (*template, error) {
 	}
 	w := newWire(0, func(string, ...any) {}, func(string) string { return "" })
 	defer w.close()
-	cfg := settings(filepath.Join(dir, "shared"))
-	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+	cfg := settings(dir, "template")
+	if err := errors.Join(os.MkdirAll(cfg.StateDir, 0o700), os.MkdirAll(cfg.SharedDir, 0o700)); err != nil {
 		return nil, err
 	}
 	rooms, err := app.NewRooms(app.Parts{Config: cfg, Log: slog.New(slog.DiscardHandler), DB: d, Bus: w.join("template"), External: external})

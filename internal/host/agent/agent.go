@@ -15,6 +15,7 @@ import (
 	"nephos/internal/host/blockdev"
 	"nephos/internal/host/dataplane"
 	"nephos/internal/host/hypervisor"
+	"nephos/internal/host/peer"
 	"nephos/internal/host/simlog"
 	"nephos/internal/hostapi"
 )
@@ -78,6 +79,7 @@ type Config struct {
 	Plane    dataplane.Plane
 	Disks    Disks
 	Sink     ImageSink     // nil: no images are made of this host's servers
+	Peers    *peer.Client  // the way to other hosts; nil: over TCP
 	Parallel int           // builds at once; 0: no bound
 	Every    time.Duration // between heartbeats; 0: hostapi.HeartbeatEvery
 	// Offset gives when, after the first heartbeat at once, the regular ones begin: less than what it is given. nil: by chance, since hosts that start together must
@@ -120,6 +122,9 @@ type Agent struct {
 
 // New makes the agent; Open must come next.
 func New(cfg Config) *Agent {
+	if cfg.Peers == nil {
+		cfg.Peers = peer.NewClient(nil)
+	}
 	a := &Agent{cfg: cfg, instances: map[string]*instance{}, volumes: map[string]*sync.Mutex{}, graves: map[string]grave{}, leavingID: map[string]bool{}}
 	dirs := folders{filepath.Join(cfg.StateDir, "instances")}
 	if a.records = dirs; cfg.Simulated != nil {

@@ -97,7 +97,7 @@ func (a *Agent) moveIn(ctx context.Context, in *instance, cmd hostapi.Command, s
 			return err
 		}
 	case !t.Fresh:
-		from := peer.Source{Address: t.Address, Host: t.Peer, Server: spec.ServerID, Token: t.Token}
+		from := peer.Source{Client: a.cfg.Peers, Address: t.Address, Host: t.Peer, Server: spec.ServerID, Token: t.Token}
 		if err := st.do("transfer", func() (string, error) { return a.cfg.Disks.Bring(ctx, in.dir, spec, from) }); err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (a *Agent) liveTarget(ctx context.Context, in *instance, cmd hostapi.Comman
 // liveSend returns without an error only when the guest has left; with one only when it is still here.
 func (a *Agent) liveSend(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
 	t := cmd.Move
-	to := peer.Source{Address: t.Address, Host: t.Peer, Server: in.id, Token: t.Token}
+	to := peer.Source{Client: a.cfg.Peers, Address: t.Address, Host: t.Peer, Server: in.id, Token: t.Token}
 	err := st.do("send", func() (string, error) {
 		return "", a.cfg.Driver.Send(ctx, in.id, hypervisor.Sending{Dial: to.Dial, Progress: func(p hostapi.MoveProgress) {
 			p.Subject, p.Epoch = in.id, cmd.Epoch

@@ -18,8 +18,32 @@ import (
 	"nephos/internal/fault"
 )
 
+// Dial opens a stream of bytes to an address (host:port) of another host.
+type Dial func(ctx context.Context, address string) (net.Conn, error)
+
+// Client asks the agents of other hosts, over connections of one kind. It keeps idle ones for the next question until Close.
+type Client struct {
+	dial Dial
+	http *http.Client
+}
+
+// NewClient makes a Client; nil: over TCP. It waits for headers, not for whole disks: those are bounded by the context.
+func NewClient(dial Dial) *Client {
+	if dial == nil {
+		d := net.Dialer{Timeout: 10 * time.Second}
+		dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
+	}
+	t := &http.Transport{ResponseHeaderTimeout: 30 * time.Minute, IdleConnTimeout: time.Minute, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) }}
+	return &Client{dial: dial, http: &http.Client{Transport: t}}
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Source is another host's agent as one move sees it.
 type Source struct {
+	Client  *Client
 	Address string // host:port
 	Host    string
 	Server  string
@@ -56,9 +80,6 @@ func (s Source) answer(res *http.Response, err error) error {
 	return fault.Conflict("host %s: %s", s.Host, strings.TrimSpace(string(words)))
 }
 
-// client waits for headers, not for whole disks: those are bounded by the context.
-var client = &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 30 * time.Minute, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, DisableCompression: true}}
-
 // Manifest asks what there is. The other side reads every byte for the digest.
 func (s Source) Manifest(ctx context.Context) (Manifest, error) {
 	var m Manifest
@@ -66,7 +87,7 @@ func (s Source) Manifest(ctx context.Context) (Manifest, error) {
 	if err != nil {
 		return m, err
 	}
-	res, err := client.Do(r) //nolint:bodyclose // answer closes a refusal's
+	res, err := s.Client.http.Do(r) //nolint:bodyclose // answer closes a refusal's
 	if err := s.answer(res, err); err != nil {
 		return m, err
 	}
@@ -133,7 +154,7 @@ func (s Source) extent(ctx context.Context, name string, e [2]int64, to *os.File
 		return err
 	}
 	r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", e[0], e[0]+e[1]-1))
-	res, err := client.Do(r) //nolint:bodyclose // answer closes a refusal's
+	res, err := s.Client.http.Do(r) //nolint:bodyclose // answer closes a refusal's
 	if err := s.answer(res, err); err != nil {
 		return err
 	}
@@ -148,7 +169,7 @@ func (s Source) extent(ctx context.Context, name string, e [2]int64, to *os.File
 	return nil
 }
 
-// Dial opens a stream to a host that awaits a guest. The connection is a bare TCP connection from then on.
+// Dial opens a stream to a host that awaits a guest. The connection is bare from then on.
 func (s Source) Dial(ctx context.Context, stream string) (net.Conn, error) {
 	r, err := s.request(ctx, http.MethodPost, s.url(stream))
 	if err != nil {
@@ -156,8 +177,7 @@ func (s Source) Dial(ctx context.Context, stream string) (net.Conn, error) {
 	}
 	r.Header.Set("Upgrade", protocol)
 	r.Header.Set("Connection", "Upgrade")
-	d := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := d.DialContext(ctx, "tcp", s.Address)
+	conn, err := s.Client.dial(ctx, s.Address)
 	if err != nil {
 		return nil, s.answer(nil, err)
 	}

@@ -7,6 +7,9 @@
 //	GET  /v1/{host}/{server}/{file}     the bytes; Range goes on where an earlier try ended
 //	POST /v1/{host}/{server}/{stream}   Upgrade: from then on the connection is the stream's
 //
+// Over what the bytes go is not decided here: a Client is made with how to open a connection (NewClient; TCP where nothing is said), a Server with a listener. The simulation
+// gives both a network of its own (test/sim).
+//
 // One Server serves all hosts of a process. Its goroutines are those of net/http, which end with Close; a connection that was handed over is the host's.
 //
 // Never here: what a server is, QEMU, when something moves.

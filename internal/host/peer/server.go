@@ -46,16 +46,21 @@ func Listen(address string, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener for other hosts: %w", err)
 	}
+	return NewServer(ln, log), nil
+}
+
+// NewServer makes a Server that takes its connections from ln and closes it at the end of Serve.
+func NewServer(ln net.Listener, log *slog.Logger) *Server {
 	s := &Server{log: log, ln: ln, hosts: map[string]Host{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/{host}/{server}", s.manifest)
 	mux.HandleFunc("GET /v1/{host}/{server}/{file}", s.file)
 	mux.HandleFunc("POST /v1/{host}/{server}/{stream}", s.stream)
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	return s, nil
+	return s
 }
 
-// Port is the port that other agents are told.
+// Port is the port that other agents are told; of a Server on TCP.
 func (s *Server) Port() int { return s.ln.Addr().(*net.TCPAddr).Port }
 
 // Serve answers until ctx ends.

@@ -34,6 +34,7 @@ type Driver struct {
 	guests  map[string]*record
 	nextPID int
 	sending map[string]*sending
+	coming  map[string]chan struct{} // closed when the Take under way has ended
 }
 
 var _ hypervisor.Driver = (*Driver)(nil)

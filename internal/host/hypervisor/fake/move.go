@@ -33,16 +33,21 @@ func (d *Driver) Await(ctx context.Context, g hypervisor.Guest) error {
 	})
 }
 
-// Take implements hypervisor.Driver: the stream is the record of the guest, answered with a byte when it runs.
+// Take implements hypervisor.Driver: the stream is the record of the guest, followed by a line end.
 func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error {
 	if name != hypervisor.MemoryStream && name != hypervisor.PausedStream {
 		return fault.NotFound("guest %s awaits no %s", id, name)
 	}
+	ended, err := d.begin(id)
+	if err != nil {
+		return err
+	}
+	defer ended()
 	var came record
 	if err := json.NewDecoder(conn).Decode(&came); err != nil {
 		return fault.Unavailable("guest %s: its stream broke off", id).WithCause(err)
 	}
-	err := d.do(ctx, Take, id, "", func(r *record) (*record, error) {
+	return d.do(ctx, Take, id, "", func(r *record) (*record, error) {
 		if r == nil || r.Why != waitsWhy {
 			return nil, fault.NotFound("guest %s is not awaited here", id)
 		}
@@ -51,15 +56,40 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 		r.print("fake guest " + id + " goes on here\n")
 		return r, nil
 	})
-	if err != nil {
-		return err
-	}
-	_, err = conn.Write([]byte{1})
-	return err
 }
 
-// Arrived implements hypervisor.Driver.
+// begin notes that a guest comes, for Arrived; one comes at a time.
+func (d *Driver) begin(id string) (ended func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.coming[id] != nil {
+		return nil, fault.Conflict("guest %s comes already", id)
+	}
+	if d.coming == nil {
+		d.coming = map[string]chan struct{}{}
+	}
+	done := make(chan struct{})
+	d.coming[id] = done
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.coming, id)
+		close(done)
+	}, nil
+}
+
+// Arrived implements hypervisor.Driver. While a guest comes it waits.
 func (d *Driver) Arrived(ctx context.Context, id string, run bool) error {
+	d.mu.Lock()
+	coming := d.coming[id]
+	d.mu.Unlock()
+	if coming != nil {
+		select {
+		case <-coming:
+		case <-ctx.Done():
+			return fault.Unavailable("guest %s is still coming", id).WithCause(context.Cause(ctx))
+		}
+	}
 	return d.do(ctx, Arrived, id, "", func(r *record) (*record, error) {
 		if r == nil || !r.status().Running() {
 			return nil, fault.NotFound("guest %s has not come", id)
@@ -129,11 +159,14 @@ func (d *Driver) Send(ctx context.Context, id string, s hypervisor.Sending) erro
 		return err
 	}
 	defer conn.Close()
-	if _, err := conn.Write(whole); err != nil {
+	stop := context.AfterFunc(ctx, func() { conn.Close() }) // given up in the middle
+	defer stop()
+	// As QEMU's, the sending is done when the last byte is on its way: whether it has come the other side alone knows.
+	if _, err := conn.Write(append(whole, '\n')); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
 		return fault.Unavailable("guest %s: its stream broke off", id).WithCause(err)
-	}
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		return fault.Unavailable("guest %s: the other host did not take it", id).WithCause(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
