@@ -59,7 +59,11 @@ func (c *cache) begin() uint64 {
 	return c.gen
 }
 
+// put keeps a record that has its bytes. One without changes soon, and maybe in another controller: who waits for the bytes must not be told of yesterday.
 func (c *cache) put(img Image, gen uint64) {
+	if !img.Status.HasData() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if until, ok := c.held[img.ID]; c.gen != gen || ok && time.Now().Before(until) {

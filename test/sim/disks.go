@@ -120,10 +120,6 @@ func (d *disks) DropAside(dir string) error {
 // remains names what lies in the machine's directories and should not, when everything has settled. Of a server that waits for its resize to be confirmed the old disks are kept.
 func (h *host) remains(here func(server string) bool, resized func(server string) bool) []string {
 	var out []string
-	copies, _ := os.ReadDir(filepath.Join(h.dir, "copies")) // none: nothing was ever copied
-	for _, c := range copies {
-		out = append(out, fmt.Sprintf("no copy of a disk outlives the making of an image: %s has %s", h.name, c.Name()))
-	}
 	instances, _ := os.ReadDir(filepath.Join(h.dir, "instances"))
 	for _, i := range instances {
 		if !here(i.Name()) {
@@ -135,6 +131,9 @@ func (h *host) remains(here func(server string) bool, resized func(server string
 			aside := strings.HasPrefix(f.Name(), "aside-")
 			if aside && !resized(i.Name()) || strings.HasPrefix(f.Name(), ".") {
 				out = append(out, fmt.Sprintf("no half-done disks are left: %s has %s of %s", h.name, strings.TrimLeft(uuids.ReplaceAllString(f.Name(), ""), "."), i.Name()))
+			}
+			if strings.HasPrefix(f.Name(), "snapshot-") {
+				out = append(out, fmt.Sprintf("no copy of a disk outlives the making of an image: %s has one of %s", h.name, i.Name()))
 			}
 			if f.Name() != rootDisk {
 				continue

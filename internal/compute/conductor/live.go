@@ -31,7 +31,7 @@ func (c *Conductor) declareLive() *workflow.Definition[moveState] {
 			}, Undo: func(ctx context.Context, r *workflow.Run[moveState]) error {
 				return c.discard(ctx, r, r.State.Dest, "unprepare")
 			}},
-			{Name: "send", Do: c.sendLive, Commit: c.sentLive, Final: true},
+			{Name: "send", Do: c.sendLive, Commit: c.sentLive, Undo: c.keepLive, Final: true},
 			{Name: "clean", Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
 				return c.discard(ctx, r, r.State.Source, "clean")
 			}, Commit: c.cleanedLive},
@@ -77,10 +77,37 @@ func (c *Conductor) sendLive(ctx context.Context, r *workflow.Run[moveState]) er
 		return nil
 	case serr != nil:
 		return errors.Join(err, serr)
-	case res.ErrKind == hostapi.ErrAbsent:
+	case res.ErrKind == hostapi.ErrAbsent || res.ErrKind == hostapi.ErrPermanent: // it has not come and will not: the last bytes were lost on the way, or the process there has died
 		return err
 	}
 	return fault.Unavailable("the guest has left host %s and host %s does not say that it has come", r.State.Source, r.State.Dest).WithCause(err)
+}
+
+// keepLive has the guest go on at the source. There it runs as ever, unless it had left: then what was sent stands there still. A source that is down is not waited for: what it
+// has shows when it is back.
+func (c *Conductor) keepLive(ctx context.Context, r *workflow.Run[moveState]) error {
+	spec, err := c.moveSpec(ctx, r, oldFlavor)
+	if err != nil {
+		return err
+	}
+	for _, again := range []struct {
+		step string
+		op   hostapi.Op
+		when bool
+	}{{"keep", hostapi.OpMoveBack, true}, {"keep paused", hostapi.OpPause, r.State.From == compute.Paused}} {
+		if !again.when {
+			continue
+		}
+		_, err := c.ask(ctx, r, r.State.Source, again.step, again.op, spec, hostapi.MoveTask{PowerOn: true})
+		var down *hostDown
+		if errors.As(err, &down) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sentLive: the guest runs at the destination.

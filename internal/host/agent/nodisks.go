@@ -33,24 +33,25 @@ func (n *NoFiles) PutBack(string, string) error { return nil }
 // DropAside implements Disks.
 func (n *NoFiles) DropAside(string) error { return nil }
 
-// Snapshot implements Disks: an image without content, but of a format that the image room accepts. Simulated instances have no directories of their own.
-func (n *NoFiles) Snapshot(_ context.Context, _, imageID string, live func(diskID, dst string) error) (string, error) {
-	path := snapshotFile(filepath.Join(n.Dir, "copies"), imageID)
+// Snapshot implements Disks: an image without content, but of a format that the image room accepts. It lies in the instance's directory, which a simulated one has for as
+// long as something is in it, so that it goes with the instance.
+func (n *NoFiles) Snapshot(_ context.Context, dir, imageID string, live func(diskID, dst string) error) (string, error) {
+	path := snapshotFile(dir, imageID)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
 	if live != nil {
-		if err := live("root", filepath.Join(n.Dir, "copies", imageID)); err != nil {
+		if err := live("root", path); err != nil {
 			return "", err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return "", err
 	}
 	return path, blockdev.CreateEmpty(path, fakeImageBytes, blockdev.Owner{})
 }
 
 // DropSnapshot implements Disks.
-func (n *NoFiles) DropSnapshot(_, imageID string) error {
-	return remove(snapshotFile(filepath.Join(n.Dir, "copies"), imageID))
+func (n *NoFiles) DropSnapshot(dir, imageID string) error {
+	return remove(snapshotFile(dir, imageID))
 }

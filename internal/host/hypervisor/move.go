@@ -18,7 +18,8 @@ type Mover interface {
 	// guest runs, or is paused if it was paused where it came from.
 	Take(ctx context.Context, id, name string, conn net.Conn) error
 
-	// Arrived is nil when the guest has come; run has it run even if it came paused. fault.KindNotFound when nothing has come and nothing will.
+	// Arrived is nil when the guest has come, even one that has ended since; run has it run even if it came paused. It waits for one that is coming. fault.KindNotFound when
+	// nothing has come and nothing will: the sender may then take its guest back.
 	Arrived(ctx context.Context, id string, run bool) error
 
 	// Send sends a running or paused guest. When it returns nil all of the guest has left, and what is here stands still until Destroy, or goes on after

@@ -52,7 +52,7 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 			return nil, fault.NotFound("guest %s is not awaited here", id)
 		}
 		d.nextPID++
-		r.Power, r.PID, r.Why, r.Console = came.Power, d.nextPID, "came from another host", came.Console
+		r.Power, r.PID, r.Why, r.Console, r.Came = came.Power, d.nextPID, "came from another host", came.Console, true
 		r.print("fake guest " + id + " goes on here\n")
 		return r, nil
 	})
@@ -91,7 +91,10 @@ func (d *Driver) Arrived(ctx context.Context, id string, run bool) error {
 		}
 	}
 	return d.do(ctx, Arrived, id, "", func(r *record) (*record, error) {
-		if r == nil || !r.status().Running() {
+		switch {
+		case r != nil && r.Came && !r.status().Running():
+			return r, nil // it came, and has ended since
+		case r == nil || !r.status().Running():
 			return nil, fault.NotFound("guest %s has not come", id)
 		}
 		if run {

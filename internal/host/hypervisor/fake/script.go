@@ -131,6 +131,7 @@ type record struct {
 	Disks   []string           `json:"disks"`
 	NICs    []string           `json:"nics"`
 	State   string             `json:"state,omitempty"` // file of the suspended memory
+	Came    bool               `json:"came,omitempty"`  // from another host, whatever became of it since
 	Agent   bool               `json:"agent,omitempty"` // it has a channel to its agent, and an agent
 	Console []byte             `json:"console"`
 

@@ -55,7 +55,7 @@ func (d *Driver) Await(ctx context.Context, spec hypervisor.Guest) error {
 		return err
 	}
 	before := g.record()
-	before.State, before.Phase, before.Why = "", phaseShutdown, "no guest came"
+	before.State, before.Phase, before.Why, before.Came = "", phaseShutdown, "no guest came", false
 	return d.launch(ctx, g, spec, slots, entry{peer: true}, before)
 }
 
@@ -173,7 +173,7 @@ func (d *Driver) take(ctx context.Context, g *guest, m *machine, conn net.Conn, 
 	if err := m.do(ctx, "nbd-server-stop", nil, nil); err != nil {
 		return err
 	}
-	if err := g.change(true, func(r *record) { r.Phase, r.Why = phaseRunning, "came from another host" }); err != nil {
+	if err := g.change(true, func(r *record) { r.Phase, r.Why, r.Came = phaseRunning, "came from another host", true }); err != nil {
 		return err
 	}
 	if paused {
@@ -217,6 +217,9 @@ func (d *Driver) Arrived(ctx context.Context, id string, run bool) error {
 	}
 	m := g.machine()
 	if m == nil {
+		if g.record().Came {
+			return nil // and has ended since
+		}
 		return fault.NotFound("guest %s has not come", id)
 	}
 	if c := m.coming; c != nil {
