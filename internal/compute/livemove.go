@@ -177,6 +177,9 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 		if err := Settle(ctx, tx, s.Hosts, s.Quotas, sv, MigrationError); err != nil {
 			return err
 		}
+		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
+			return err
+		}
 		m, err := s.beginMigration(ctx, tx, by, sv, KindEvacuation, MigrationAccepted, sv.Flavor.V, r.Host)
 		if err != nil {
 			return err

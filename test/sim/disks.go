@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"nephos/internal/host/agent"
 	"nephos/internal/host/peer"
@@ -117,6 +118,12 @@ func (d *disks) DropAside(dir string) error {
 	return nil
 }
 
+// copyRule is about copies that hosts make for images. The agent keeps one that nobody fetched for a time, less than copyTime.
+const (
+	copyRule = "no copy of a disk outlives the making of an image"
+	copyTime = 3*time.Hour + 5*time.Minute
+)
+
 // remains names what lies in the machine's directories and should not, when everything has settled. Of a server that waits for its resize to be confirmed the old disks are kept.
 func (h *host) remains(here func(server string) bool, resized func(server string) bool) []string {
 	var out []string
@@ -133,7 +140,7 @@ func (h *host) remains(here func(server string) bool, resized func(server string
 				out = append(out, fmt.Sprintf("no half-done disks are left: %s has %s of %s", h.name, strings.TrimLeft(uuids.ReplaceAllString(f.Name(), ""), "."), i.Name()))
 			}
 			if strings.HasPrefix(f.Name(), "snapshot-") {
-				out = append(out, fmt.Sprintf("no copy of a disk outlives the making of an image: %s has one of %s", h.name, i.Name()))
+				out = append(out, fmt.Sprintf(copyRule+": %s has one of %s", h.name, i.Name()))
 			}
 			if f.Name() != rootDisk {
 				continue

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"testing/synctest"
 	"time"
 
 	"nephos/internal/compute"
@@ -119,13 +120,15 @@ type placed struct {
 	Deleted bool               `db:"deleted"`
 	Epoch   int64              `db:"epoch"`
 	Active  bool               `db:"active"` // a workflow works on it
+	Kept    string             `db:"kept"`   // the host that keeps what it takes to revert a resize
 }
 
 func (w *world) placed() (map[string]placed, error) {
 	var rows []placed
 	err := w.db.Read(w.ctx, func(tx *db.Tx) error {
 		rows = nil
-		return tx.Select(w.ctx, &rows, `SELECT id, host, vm_state, power_state, deleted, epoch, EXISTS (SELECT 1 FROM workflows w WHERE w.subject = servers.id AND w.status IN ('running', 'undoing')) AS active FROM servers`)
+		return tx.Select(w.ctx, &rows, `SELECT id, host, vm_state, power_state, deleted, epoch, EXISTS (SELECT 1 FROM workflows w WHERE w.subject = servers.id AND w.status IN ('running', 'undoing')) AS active,
+			COALESCE((SELECT m.source_host FROM migrations m WHERE m.uuid = servers.migration_id AND servers.vm_state = 'resized'), '') AS kept FROM servers`)
 	})
 	out := make(map[string]placed, len(rows))
 	for _, r := range rows {
@@ -228,6 +231,13 @@ func (w *world) final() error {
 	if problems, err = w.settledMoves(); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, copyRule) }) { // a host that was down then removes it by itself
+		time.Sleep(copyTime)
+		synctest.Wait()
+		if problems, err = w.settledMoves(); err != nil {
+			return err
+		}
+	}
 	for _, s := range w.servers { // what was accepted is there
 		row, ok := rows[s.id]
 		switch {
@@ -247,6 +257,9 @@ func (w *world) final() error {
 		}
 		for _, g := range list {
 			row, ok := rows[g.ID]
+			if ok && row.Kept == h.name && row.Kept != row.Host && g.Power != hostapi.PowerRunning {
+				continue
+			}
 			if !ok || row.Deleted || row.Host != h.name {
 				problems = append(problems, fmt.Sprintf("a host has no guest that is not its own: %s has %s in power state %d", h.name, g.ID, g.Power))
 				continue
@@ -309,7 +322,10 @@ func (w *world) settledMoves() ([]string, error) {
 		if w.lost(h.name) {
 			continue
 		}
-		here := func(id string) bool { s, ok := state[id]; return ok && !s.Deleted && s.Host == h.name }
+		here := func(id string) bool {
+			s, ok := state[id]
+			return ok && !s.Deleted && (s.Host == h.name || s.Kept == h.name)
+		}
 		problems = append(problems, h.remains(here, func(id string) bool { return state[id].VMState == compute.Resized })...)
 	}
 	return problems, nil

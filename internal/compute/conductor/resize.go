@@ -175,7 +175,8 @@ func (c *Conductor) stillResized(ctx context.Context, tx *db.Tx, r *workflow.Run
 }
 
 // declareRevert: the destination lets go, and from then on there is only the way back. Whoever gives up in the middle of that cannot know what the destination still has: the server
-// stays in VERIFY_RESIZE, its migration in "reverting", and the revert alone can be asked for again (a confirmation would throw away the only whole copy).
+// stays in VERIFY_RESIZE, its migration in "reverting", and the revert alone can be asked for again (a confirmation would throw away the only whole copy). A destination that is
+// down is not passed over: nobody knows whether the guest runs there still, and two hosts must not run it.
 func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 	return &workflow.Definition[moveState]{
 		Kind: "server.revertResize", Deadline: moveDeadline,
@@ -184,7 +185,7 @@ func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 				if r.State.same() {
 					return nil
 				}
-				return c.discard(ctx, r, r.State.Dest, "drop destination")
+				return c.dropDest(ctx, r)
 			}, Commit: c.handedBack, Final: true},
 			{Name: "return", Do: c.comeBack, Commit: c.reverted},
 		},
@@ -192,9 +193,21 @@ func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 			if !r.State.Gone {
 				return c.stillResized(ctx, tx, r, f, compute.MigrationReverting)
 			}
+			if err := compute.SetMigration(ctx, tx, r.State.Migration, compute.MigrationError, ""); err != nil {
+				return err
+			}
 			return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `vm_state = ?, task_state = ?, fault = ?`, compute.Errored, compute.None, db.AsJSON(why(f)))
 		},
 	}
+}
+
+// dropDest has the destination let go, and wants its word for it.
+func (c *Conductor) dropDest(ctx context.Context, r *workflow.Run[moveState]) error {
+	res, err := c.ask(ctx, r, r.State.Dest, "drop destination", hostapi.OpDestroy, nil, hostapi.MoveTask{})
+	if res.ErrKind == hostapi.ErrAbsent {
+		return nil
+	}
+	return err
 }
 
 // BeginRevert implements compute.Mover.
@@ -202,13 +215,14 @@ func (c *Conductor) BeginRevert(ctx context.Context, tx *db.Tx, s *compute.Serve
 	return c.beginMove(ctx, tx, c.moves.revert, s, by, m, "")
 }
 
-// handedBack makes the server the source's again, with the flavor and the claim that it had.
+// handedBack makes the server the source's again, with the flavor and the claim that it had. The migration has ended with that, whatever becomes of the rest: a delete in between finds
+// none that it could end.
 func (c *Conductor) handedBack(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState]) error {
 	s, m, err := place(ctx, tx, r)
 	if err != nil {
 		return err
 	}
-	if err := compute.LeaveDest(ctx, tx, c.Hosts, c.Quotas, s, m, compute.MigrationReverting); err != nil {
+	if err := compute.LeaveDest(ctx, tx, c.Hosts, c.Quotas, s, m, compute.MigrationReverted); err != nil {
 		return err
 	}
 	if err := compute.Move(ctx, tx, s.ID, s.Epoch, `host = ?, zone = ?, flavor = ?, flavor_id = ?, power_state = ?`, m.Source, c.Hosts.Zone(m.Source), m.OldFlavor, m.OldFlavor.V.ID,
@@ -220,9 +234,6 @@ func (c *Conductor) handedBack(ctx context.Context, tx *db.Tx, r *workflow.Run[m
 }
 
 func (c *Conductor) reverted(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState]) error {
-	if err := compute.SetMigration(ctx, tx, r.State.Migration, compute.MigrationReverted, ""); err != nil {
-		return err
-	}
 	to, power := compute.Stopped, hostapi.PowerShutdown
 	if r.State.From == compute.Active {
 		to, power = compute.Active, hostapi.PowerRunning

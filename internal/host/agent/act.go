@@ -29,7 +29,7 @@ func (a *Agent) act(ctx context.Context, in *instance, cmd hostapi.Command, st *
 		if cmd.Snapshot == nil {
 			return true, fault.Invalid("snapshot", "no image is named")
 		}
-		return true, st.do("clean", func() (string, error) { return "", a.cfg.Disks.DropSnapshot(in.dir, cmd.Snapshot.ImageID) })
+		return true, st.do("clean", func() (string, error) { return "", a.dropCopy(in, cmd.Snapshot.ImageID) })
 	case hostapi.OpSetPassword:
 		return true, st.do("guest agent", func() (string, error) { return "", a.cfg.Driver.SetPassword(ctx, in.id, "root", cmd.Password) })
 	case hostapi.OpCrashDump:

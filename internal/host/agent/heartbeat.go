@@ -40,8 +40,14 @@ func (a *Agent) loop(ctx context.Context) {
 			a.cfg.Log.Info("guest changed its power state", "server", e.ID, "power", e.Power, "why", e.Why)
 		}
 		a.heartbeat(ctx)
+		if a.seq.Load()%copiesEvery == 0 {
+			a.dropOldCopies()
+		}
 	}
 }
+
+// copiesEvery is after how many heartbeats old copies are looked for.
+const copiesEvery = 12
 
 // status is what the host holds, as the heartbeat tells it. The power states are read between two looks at the instances: one on which a command began or
 // ended meanwhile is told as busy, so that nobody judges by a power state that is already old.

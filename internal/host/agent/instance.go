@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
 	"nephos/internal/hostapi"
 )
@@ -35,6 +36,8 @@ type instanceState struct {
 	Parked    bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
 	Offer     string           `json:"offer,omitempty"`  // the token by which the other host may ask for it, or send it
 	Results   []hostapi.Result `json:"results"`
+
+	Copies map[string]time.Time `json:"copies,omitempty"` // by image: copies of the root disk that may lie here, and since when
 }
 
 // fences says that a newer command has been seen. New metadata belongs to no workflow and has no turn.
