@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"nephos/internal/db"
 )
 
 // Histories that once went wrong, as short as they could be made, by their symptoms.
@@ -51,10 +55,65 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 18, At: 41561 * ms, Kind: "host-dies", A: 3, B: 217, For: 47329 * ms}, {No: 19, At: 44396 * ms, Kind: "delete", A: 507, B: 199},
 			{No: 20, At: 47315 * ms, Kind: "create", A: 195, B: 804}, {No: 21, At: 47654 * ms, Kind: "attach", A: 252, B: 259}, {No: 22, At: 47886 * ms, Kind: "create", A: 781, B: 76},
 			{No: 33, At: 68305 * ms, Kind: "evacuate", A: 620, B: 348}}},
+		"two hosts run one server, reverted while its destination was down": {2138, []act{{No: 3, At: 3262 * ms, Kind: "create", A: 597, B: 549}, {No: 4, At: 3381 * ms, Kind: "create", A: 500, B: 969}, {No: 5, At: 5719 * ms, Kind: "create", A: 249, B: 670},
+			{No: 6, At: 9928 * ms, Kind: "create", A: 404, B: 742}, {No: 12, At: 35868 * ms, Kind: "migrate", A: 119, B: 48}, {No: 32, At: 38151 * ms, Kind: "agent-dies", A: 637, B: 497, For: 33046 * ms},
+			{No: 37, At: 40772 * ms, Kind: "revert", A: 134, B: 117}, {No: 40, At: 76663 * ms, Kind: "detach", A: 913, B: 43}}},
+		"a migration reverting for ever, since its source was down": {2186, []act{{No: 4, At: 3874 * ms, Kind: "create", A: 985, B: 381}, {No: 5, At: 3942 * ms, Kind: "resize", A: 137, B: 910}, {No: 15, At: 18635 * ms, Kind: "cut-host", A: 421, B: 866, For: 7048 * ms},
+			{No: 16, At: 22503 * ms, Kind: "revert", A: 405, B: 276}, {No: 20, At: 31522 * ms, Kind: "agent-dies", A: 70, B: 731, For: 47906 * ms}}},
+		"a migration reverting for ever, since its server was deleted on the way back": {2149, []act{{No: 2, At: 2266 * ms, Kind: "create", A: 23, B: 607}, {No: 3, At: 2667 * ms, Kind: "create", A: 397, B: 981}, {No: 5, At: 3657 * ms, Kind: "resize", A: 954, B: 252},
+			{No: 7, At: 7679 * ms, Kind: "create", A: 827, B: 614}, {No: 18, At: 33479 * ms, Kind: "revert", A: 189, B: 842}, {No: 28, At: 58023 * ms, Kind: "create", A: 971, B: 436},
+			{No: 30, At: 62098 * ms, Kind: "create", A: 279, B: 896}, {No: 33, At: 69283 * ms, Kind: "cut-controller", A: 594, B: 745, For: 31134 * ms}, {No: 34, At: 74393 * ms, Kind: "create", A: 10, B: 13},
+			{No: 35, At: 74880 * ms, Kind: "live-migrate", A: 441, B: 319}, {No: 37, At: 78210 * ms, Kind: "resize", A: 956, B: 281}, {No: 39, At: 82168 * ms, Kind: "create-on-volume", A: 678, B: 216},
+			{No: 46, At: 90991 * ms, Kind: "revert", A: 996, B: 908}, {No: 47, At: 91273 * ms, Kind: "delete", A: 147, B: 645}}},
+		"an image queued for ever, since its server was evacuated": {2142, []act{{No: 3, At: 5384 * ms, Kind: "create", A: 281, B: 933}, {No: 4, At: 6690 * ms, Kind: "create", A: 339, B: 523}, {No: 5, At: 9043 * ms, Kind: "create", A: 580, B: 95},
+			{No: 7, At: 14458 * ms, Kind: "create", A: 462, B: 441}, {No: 14, At: 53659 * ms, Kind: "create", A: 738, B: 482}, {No: 30, At: 56994 * ms, Kind: "backup", A: 518, B: 15},
+			{No: 31, At: 57002 * ms, Kind: "agent-dies", A: 170, B: 929, For: 41918 * ms}, {No: 32, At: 57006 * ms, Kind: "create", A: 214, B: 227}, {No: 36, At: 57772 * ms, Kind: "create", A: 266, B: 335},
+			{No: 46, At: 73442 * ms, Kind: "evacuate", A: 910, B: 672}}},
+		"a copy of a disk left on a host that was down when its image was given up": {2142, []act{{No: 4, At: 6690 * ms, Kind: "create", A: 339, B: 523}, {No: 5, At: 9043 * ms, Kind: "create", A: 580, B: 95}, {No: 14, At: 53659 * ms, Kind: "create", A: 738, B: 482},
+			{No: 30, At: 56994 * ms, Kind: "backup", A: 518, B: 15}, {No: 31, At: 57002 * ms, Kind: "agent-dies", A: 170, B: 929, For: 41918 * ms}}},
+		"a live migration tried for two hours, since its guest had died over there": {542, []act{{No: 2, At: 854 * ms, Kind: "create", A: 443, B: 812}, {No: 6, At: 3843 * ms, Kind: "unplug", A: 357, B: 871}, {No: 9, At: 6181 * ms, Kind: "create", A: 94, B: 782},
+			{No: 10, At: 8336 * ms, Kind: "create", A: 514, B: 213}, {No: 15, At: 28647 * ms, Kind: "shelve", A: 639, B: 89}, {No: 17, At: 34189 * ms, Kind: "live-migrate", A: 219, B: 813},
+			{No: 20, At: 37284 * ms, Kind: "controller-dies", A: 437, B: 858, For: 6199 * ms}, {No: 24, At: 46345 * ms, Kind: "guest-dies", A: 208, B: 503, For: 28233 * ms}}},
+		"STOPPED with a suspended guest, since it could not be shelved": {592, []act{{No: 1, At: 1391 * ms, Kind: "create", A: 464, B: 841}, {No: 3, At: 2272 * ms, Kind: "create", A: 621, B: 4}, {No: 9, At: 8861 * ms, Kind: "create", A: 84, B: 627},
+			{No: 13, At: 26520 * ms, Kind: "create", A: 572, B: 660}, {No: 17, At: 32075 * ms, Kind: "rough", A: 36, B: 282, For: 50804 * ms}, {No: 23, At: 50249 * ms, Kind: "resize", A: 34, B: 746},
+			{No: 27, At: 54070 * ms, Kind: "suspend", A: 538, B: 150}, {No: 29, At: 59063 * ms, Kind: "create", A: 257, B: 232}, {No: 31, At: 59205 * ms, Kind: "create", A: 225, B: 406},
+			{No: 36, At: 79137 * ms, Kind: "shelve", A: 238, B: 489}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)
 			require.NoError(t, out.Err, out.traceText(60))
 		})
+	}
+}
+
+// Where nothing goes wrong every act that was accepted is done: no workflow fails. Two controllers answer, and now this one, now that one gets what hosts send.
+func TestACalmCloudDoesWhatItAccepted(t *testing.T) {
+	tpl := makeTemplate(t)
+	const s = time.Second
+	p := plan{Acts: []act{{At: s, Kind: "create", A: 0, B: 1}, {At: 2 * s, Kind: "image"}, {At: 10 * s, Kind: "backup"}, {At: 15 * s, Kind: "suspend"}, {At: 20 * s, Kind: "image"},
+		{At: 25 * s, Kind: "shelve"}, {At: 35 * s, Kind: "unshelve"}, {At: 40 * s, Kind: "live-migrate", B: 1}, {At: 60 * s, Kind: "migrate", B: 1}, {At: 65 * s, Kind: "revert"},
+		{At: 70 * s, Kind: "resize", B: 1}, {At: 75 * s, Kind: "confirm"}, {At: 80 * s, Kind: "rebuild"}, {At: 85 * s, Kind: "migrate", B: 1}}}
+	for i := range p.Acts {
+		p.Acts[i].No = i + 1
+	}
+	for seed := uint64(1); seed <= 4; seed++ {
+		p.Seed = seed
+		out := playThen(t, tpl, p, nil, func(w *world) error {
+			var failed []string
+			err := w.db.Read(w.ctx, func(tx *db.Tx) error {
+				failed = nil
+				return tx.Select(w.ctx, &failed, `SELECT kind || ' ' || step_name || ' ' || err FROM workflows WHERE status NOT IN ('running', 'undoing', 'done')`)
+			})
+			for _, l := range w.trace {
+				if strings.Contains(l.text, "refused: ") {
+					failed = append(failed, l.text)
+				}
+			}
+			if err == nil && len(failed) > 0 {
+				err = errors.New(strings.Join(failed, "; "))
+			}
+			return err
+		})
+		require.NoError(t, out.Err, out.traceText(100))
 	}
 }
