@@ -31,6 +31,12 @@
 // finds it, at once by event or after its own restart, records it and ends it. A process that is gone without such a record crashed, or
 // the boot id says that the whole host restarted.
 //
+// # Where a guest lies
+//
+// A guest without a layout floats over the processors that the operator has not set apart. One with a layout gets a place at its start (layout.go): each of its NUMA nodes on a
+// node of the host, memory bound there, threads bound to that node or to dedicated processors one by one. Driver.places holds all of them, under Driver.mu, from the choice until the
+// process is dead; the record holds a guest's own, so that an agent that comes back knows what is taken. A place is chosen anew at each start, resume and arrival.
+//
 // # Goroutines
 //
 // One keeper per Driver bounds console logs. One watcher per running guest owns the guest's events and its end: it alone marks a guest
