@@ -4,6 +4,9 @@
 // fake hypervisor and data plane. What is simulated: time (a testing/synctest bubble), the bus (bus.go), the hosts' disks and power, and the death of processes.
 //
 //	bus.go         messages: loss, duplication, delay, reordering, partitions; what happens to a message depends on the seed and on what the message is
+//	net.go         connections between processes: bytes that stall, break off, come damaged, go to the wrong host; agents and image service speak their own protocols over them
+//	disks.go       local disks with a content, and what may be left of them
+//	moves.go       what clients ask for that sends bytes from machine to machine
 //	host.go        a machine: its records, guests, networks; an agent that dies, comes back, comes back with old records
 //	control.go     a controller that dies in the middle and is replaced
 //	history.go     a seed's plan: what clients ask for and what goes wrong, when
@@ -15,7 +18,7 @@
 // # Determinism
 //
 // One seed is one history. Identifiers come from the seed (uuid.SetRand), so a process plays one history at a time. Fates of messages are drawn by hashing the seed with the
-// message's name, not in the order of sending, so that goroutines that run at one instant cannot change each other's fate, and a shrunk plan keeps the fates of what is
+// message's name (of a connection: who, to where, in the service of which command), not in the order of sending, so that goroutines that run at one instant cannot change each other's fate, and a shrunk plan keeps the fates of what is
 // left. Loops start at odd offsets, so that no two timers fire at one instant. The process runs with one processor. TestSameSeedSameHistory holds the traces against
 // each other.
 //

@@ -71,6 +71,8 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 46, At: 73442 * ms, Kind: "evacuate", A: 910, B: 672}}},
 		"a copy of a disk left on a host that was down when its image was given up": {2142, []act{{No: 4, At: 6690 * ms, Kind: "create", A: 339, B: 523}, {No: 5, At: 9043 * ms, Kind: "create", A: 580, B: 95}, {No: 14, At: 53659 * ms, Kind: "create", A: 738, B: 482},
 			{No: 30, At: 56994 * ms, Kind: "backup", A: 518, B: 15}, {No: 31, At: 57002 * ms, Kind: "agent-dies", A: 170, B: 929, For: 41918 * ms}}},
+		"a live migration tried for two hours, since the last of its bytes were lost": {15, []act{{No: 1, At: 1 * s, Kind: "create", A: 0, B: 1},
+			{No: 2, At: 4 * s, Kind: "rough", A: 0, B: 499, For: 60 * s}, {No: 3, At: 8 * s, Kind: "live-migrate", B: 1}, {No: 4, At: 30 * s, Kind: "live-migrate", B: 1}}},
 		"a live migration tried for two hours, since its guest had died over there": {542, []act{{No: 2, At: 854 * ms, Kind: "create", A: 443, B: 812}, {No: 6, At: 3843 * ms, Kind: "unplug", A: 357, B: 871}, {No: 9, At: 6181 * ms, Kind: "create", A: 94, B: 782},
 			{No: 10, At: 8336 * ms, Kind: "create", A: 514, B: 213}, {No: 15, At: 28647 * ms, Kind: "shelve", A: 639, B: 89}, {No: 17, At: 34189 * ms, Kind: "live-migrate", A: 219, B: 813},
 			{No: 20, At: 37284 * ms, Kind: "controller-dies", A: 437, B: 858, For: 6199 * ms}, {No: 24, At: 46345 * ms, Kind: "guest-dies", A: 208, B: 503, For: 28233 * ms}}},
