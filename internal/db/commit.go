@@ -144,9 +144,9 @@ func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 		x := ran{r: r}
 		saved := l.wary > 0 && len(b.held) > 0
 		if saved {
-			x.res = runSaved(c, r)
+			x.res = l.runSaved(c, r)
 		} else {
-			x.res = call(c, r)
+			x.res = l.call(c, r)
 		}
 		if x.failed() && !saved {
 			if err := again(c); err != nil {
@@ -154,8 +154,8 @@ func (l *lite) run(c *liteConn, first *writeReq) (*batch, error) {
 				return b, err
 			}
 			if len(b.held) > 0 {
-				b.replay(c)
-				x.res = runSaved(c, r)
+				l.replay(c, b)
+				x.res = l.runSaved(c, r)
 				l.wary = calm
 			}
 		}
@@ -184,14 +184,14 @@ func again(c *liteConn) error {
 }
 
 // replay runs what the batch held before its transaction was begun anew. One may be refused this time: its caller may have given up, and the clock has moved.
-func (b *batch) replay(c *liteConn) {
+func (l *lite) replay(c *liteConn, b *batch) {
 	before := b.held
 	b.held = nil
 	for i := range before {
 		before[i].res.takenBack()
 	}
 	for _, x := range before {
-		if x.res = runSaved(c, x.r); x.failed() {
+		if x.res = l.runSaved(c, x.r); x.failed() {
 			b.refused = append(b.refused, x)
 		} else {
 			b.held = append(b.held, x)
@@ -227,11 +227,11 @@ func (l *lite) next(b *batch, start time.Time) *writeReq {
 }
 
 // call runs a closure.
-func call(c *liteConn, r *writeReq) (res writeRes) {
+func (l *lite) call(c *liteConn, r *writeReq) (res writeRes) {
 	if err := r.ctx.Err(); err != nil {
 		return writeRes{err: err}
 	}
-	tx := &Tx{Dialect: SQLite, q: c, counts: true}
+	tx := &Tx{Dialect: SQLite, q: c, counts: true, versions: &l.versions}
 	func() {
 		defer func() { res.panicked = recover() }()
 		res.err = r.fn(tx)
@@ -244,11 +244,11 @@ func call(c *liteConn, r *writeReq) (res writeRes) {
 }
 
 // runSaved runs one closure inside a savepoint.
-func runSaved(c *liteConn, r *writeReq) (res writeRes) {
+func (l *lite) runSaved(c *liteConn, r *writeReq) (res writeRes) {
 	if err := c.exec("SAVEPOINT w"); err != nil {
 		return writeRes{err: err}
 	}
-	res = call(c, r)
+	res = l.call(c, r)
 	if res.err != nil || res.panicked != nil {
 		if err := c.exec("ROLLBACK TO w"); err != nil {
 			res.err = errors.Join(res.err, err)

@@ -119,11 +119,12 @@ func (l *lite) read(ctx context.Context, fn func(*Tx) error) error {
 		return ErrClosed
 	}
 	defer func() { l.readConn <- c }()
+	began := l.versions.times.Load() // before the snapshot is taken
 	if err := c.exec("BEGIN"); err != nil {
 		return err
 	}
 	defer c.exec("ROLLBACK") //nolint:errcheck // a reader has nothing to lose
-	return fn(&Tx{Dialect: SQLite, q: c})
+	return fn(&Tx{Dialect: SQLite, q: c, versions: &l.versions, began: began})
 }
 
 func (l *lite) write(ctx context.Context, fn func(*Tx) error) error {

@@ -25,6 +25,8 @@ type Tx struct {
 	undo     []func()
 	written  []string // tables, for the backend that counts (versions); nil elsewhere
 	counts   bool
+	versions *versions // nil where others write too
+	began    uint64    // commits before a reader's beginning
 }
 
 // preparer gives an executable statement for a query in the dialect's own placeholders; reusable says whether the text is

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 type versions struct {
 	tables sync.Map // table → *atomic.Uint64
 	all    atomic.Uint64
+	times  atomic.Uint64 // commits
 }
 
 func (v *versions) of(table string) *atomic.Uint64 {
@@ -29,6 +31,15 @@ func (v *versions) committed(written []string) {
 			v.of(t).Add(1)
 		}
 	}
+	v.times.Add(1)
+}
+
+func (v *versions) sum(tables []string) uint64 {
+	n := v.all.Load()
+	for _, t := range tables {
+		n += v.of(t).Load()
+	}
+	return n
 }
 
 // Version is a number that changes with every commit that may have written to one of the tables: what was read after it was asked for, and while it stays the same, is what is
@@ -38,11 +49,22 @@ func (d *DB) Version(tables ...string) (n uint64, ok bool) {
 	if !alone {
 		return 0, false
 	}
-	n = l.versions.all.Load()
-	for _, t := range tables {
-		n += l.versions.of(t).Load()
+	return l.versions.sum(tables), true
+}
+
+// Version is DB.Version for a transaction: what was kept under this number is what this transaction may go by. A writer's does not count what stands in its own batch before it, as if
+// it had come first; ok is false where it has itself written to one of the tables.
+func (t *Tx) Version(tables ...string) (n uint64, ok bool) {
+	if t.versions == nil || slices.Contains(t.written, everyTable) || slices.ContainsFunc(tables, func(x string) bool { return slices.Contains(t.written, x) }) {
+		return 0, false
 	}
-	return n, true
+	return t.versions.sum(tables), true
+}
+
+// Current says that what this transaction has read is what is committed: it is a reader, and nothing was committed since it began. Then it may be kept under the Version that was
+// asked for before it was read. A writer reads what may yet be taken back.
+func (t *Tx) Current() bool {
+	return !t.counts && t.versions != nil && t.versions.times.Load() == t.began
 }
 
 // everyTable stands for a statement of which one cannot say what it writes: a DELETE takes rows of other tables with it (ON DELETE CASCADE).

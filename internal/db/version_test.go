@@ -68,3 +68,40 @@ func TestVersionIsNotForSharedDatabases(t *testing.T) {
 		require.Equal(t, d.Dialect == db.SQLite, ok)
 	})
 }
+
+// A reader may keep what it read under the version it asked for, unless something was committed meanwhile; a writer never, and goes by no version of what it has written itself.
+func TestWhatATransactionMayKeep(t *testing.T) {
+	t.Parallel()
+	d := dbtest.SQLite(t, rooms(t)...)
+	ctx := t.Context()
+	add := func(id string) func(tx *db.Tx) error {
+		return func(tx *db.Tx) error { return tx.Insert(ctx, "counters", counter{ID: id, Lim: 1}) }
+	}
+	version := func() uint64 {
+		n, ok := d.Version("counters")
+		require.True(t, ok)
+		return n
+	}
+	require.NoError(t, d.Write(ctx, add("a")))
+	require.NoError(t, d.Read(ctx, func(tx *db.Tx) error {
+		n, ok := tx.Version("counters")
+		require.True(t, ok)
+		require.Equal(t, version(), n)
+		require.True(t, tx.Current())
+		require.NoError(t, d.Write(ctx, add("b")))
+		require.False(t, tx.Current())
+		return nil
+	}))
+	before := version()
+	require.NoError(t, d.Write(ctx, func(tx *db.Tx) error {
+		n, ok := tx.Version("counters")
+		require.True(t, ok)
+		require.Equal(t, before, n)
+		require.False(t, tx.Current())
+		require.NoError(t, add("c")(tx))
+		_, ok = tx.Version("counters")
+		require.False(t, ok)
+		return nil
+	}))
+	require.NotEqual(t, before, version())
+}

@@ -25,8 +25,8 @@ func Migrations() db.Migrations {
 	return db.Migrations{Room: "quota", FS: sub}
 }
 
-// Service is the verbs; it keeps no state.
-type Service struct{}
+// Service is the verbs. What it keeps are limits that were read, and only where it can tell that they have not changed.
+type Service struct{ kept kept }
 
 // New makes the Service.
 func New() *Service { return &Service{} }
@@ -42,7 +42,7 @@ func sortedKeys(m map[string]int64) []string { return slices.Sorted(maps.Keys(m)
 // ReserveFor is Reserve for a user, who may have limits of their own in the project.
 func (s *Service) ReserveFor(ctx context.Context, tx *db.Tx, projectID string, user User, delta map[string]int64) error {
 	resources := sortedKeys(delta)
-	limits, own, err := limitsOf(ctx, tx, projectID, user.ID, resources)
+	limits, own, err := s.limitsOf(ctx, tx, projectID, user.ID, resources)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (s *Service) Release(ctx context.Context, tx *db.Tx, projectID string, delt
 func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, user User, unit map[string]int64, atLeast, want int) (int, error) {
 	fits := want
 	resources := sortedKeys(unit)
-	limits, own, err := limitsOf(ctx, tx, projectID, user.ID, resources)
+	limits, own, err := s.limitsOf(ctx, tx, projectID, user.ID, resources)
 	if err != nil {
 		return 0, err
 	}
@@ -134,27 +134,13 @@ func (s *Service) Fits(ctx context.Context, tx *db.Tx, projectID string, user Us
 
 // Limit is the limit in force: the project's own, else the default class's, else the built-in.
 func (s *Service) Limit(ctx context.Context, tx *db.Tx, projectID, resource string) (int64, error) {
-	var rows []struct {
-		Project string `db:"project_id"`
-		Lim     int64  `db:"lim"`
-	}
-	err := tx.Select(ctx, &rows, `SELECT project_id, lim FROM quota_limits WHERE resource = ? AND user_id = '' AND (project_id = ? OR project_id = ?)`, resource, projectID, classProject)
-	if err != nil {
-		return 0, err
-	}
-	out := Default(resource)
-	for _, r := range rows {
-		if r.Project == projectID {
-			return r.Lim, nil
-		}
-		out = r.Lim
-	}
-	return out, nil
+	out, _, err := s.limitsOf(ctx, tx, projectID, "", []string{resource})
+	return out[resource], err
 }
 
 // Limits is Limit for many resources at once.
 func (s *Service) Limits(ctx context.Context, tx *db.Tx, projectID string, resources []string) (map[string]int64, error) {
-	out, _, err := limitsOf(ctx, tx, projectID, "", resources)
+	out, _, err := s.limitsOf(ctx, tx, projectID, "", resources)
 	return out, err
 }
 

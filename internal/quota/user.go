@@ -2,7 +2,6 @@ package quota
 
 import (
 	"context"
-	"slices"
 
 	"nephos/internal/db"
 	"nephos/internal/fault"
@@ -16,46 +15,9 @@ type User struct {
 	Used func() (map[string]int64, error)
 }
 
-// limitRow is a limit of a project, of a class or of a user.
-type limitRow struct {
-	Project  string `db:"project_id"`
-	User     string `db:"user_id"`
-	Resource string `db:"resource"`
-	Lim      int64  `db:"lim"`
-}
-
-// limitsOf reads in one query the limits in force for a project and those that a user has of their own in it.
-func limitsOf(ctx context.Context, tx *db.Tx, projectID, userID string, resources []string) (project, user map[string]int64, err error) {
-	var rows []limitRow
-	err = tx.Select(ctx, &rows, `SELECT project_id, user_id, resource, lim FROM quota_limits WHERE project_id = ? AND user_id IN ('', ?) OR project_id = ? AND user_id = ''`, projectID, userID, classProject)
-	if err != nil {
-		return nil, nil, err
-	}
-	project = make(map[string]int64, len(resources))
-	for _, r := range resources {
-		project[r] = Default(r)
-	}
-	for _, class := range []bool{true, false} { // the project's own come last and win
-		for _, r := range rows {
-			if _, ok := project[r.Resource]; ok && r.User == "" && (r.Project == classProject) == class {
-				project[r.Resource] = r.Lim
-			}
-		}
-	}
-	for _, r := range rows {
-		if r.User != "" && slices.Contains(resources, r.Resource) {
-			if user == nil {
-				user = map[string]int64{}
-			}
-			user[r.Resource] = r.Lim
-		}
-	}
-	return project, user, nil
-}
-
 // UserLimits are the limits in force for a user in a project: their own, else the project's.
 func (s *Service) UserLimits(ctx context.Context, tx *db.Tx, projectID, userID string, resources []string) (map[string]int64, error) {
-	out, own, err := limitsOf(ctx, tx, projectID, userID, resources)
+	out, own, err := s.limitsOf(ctx, tx, projectID, userID, resources)
 	for r, n := range own {
 		out[r] = n
 	}
