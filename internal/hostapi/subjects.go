@@ -4,10 +4,10 @@ import "strings"
 
 // Bus subjects. Host names may hold dots, which NATS would split: Token escapes them.
 
-// Token makes a host name or id safe as one subject token.
-func Token(s string) string {
-	return strings.NewReplacer(".", "_", " ", "_", "*", "_", ">", "_").Replace(s)
-}
+var escape = strings.NewReplacer("_", "__", ".", "_d", " ", "_s", "*", "_a", ">", "_g")
+
+// Token makes a host name or id safe as one subject token, each name another one.
+func Token(s string) string { return escape.Replace(s) }
 
 // SubjectCommand is where a host takes Commands (request → Result).
 func SubjectCommand(host string) string { return "host." + Token(host) + ".command" }

@@ -43,6 +43,9 @@ func (f *freshSpecs) take(id string, epoch int64) *hostapi.InstanceSpec {
 	return s
 }
 
+// oneLine takes out the breaks that clients may put into base64.
+var oneLine = strings.NewReplacer("\n", "", "\r", "")
+
 // spec gathers from the rows all that a host needs to make the server.
 func (c *Conductor) spec(ctx context.Context, s *compute.Server) (*hostapi.InstanceSpec, error) {
 	var nics []hostapi.NICSpec
@@ -93,7 +96,7 @@ func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.Block
 	if swap == 0 {
 		swap = f.SwapMiB
 	}
-	userData, err := base64.StdEncoding.DecodeString(strings.NewReplacer("\n", "", "\r", "").Replace(s.UserData))
+	userData, err := base64.StdEncoding.DecodeString(oneLine.Replace(s.UserData))
 	if err != nil { // it was checked when the server was made
 		return nil, fault.Invalid("user_data", "server %s: user data is not base64", s.ID).WithCause(err)
 	}
