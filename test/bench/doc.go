@@ -3,6 +3,8 @@
 //
 //	go run ./test/bench                        everything on clouds of its own (root: real guests)
 //	go run ./test/bench -only start,create     some parts
+//	go run ./test/bench -only fill,schedule -hosts 10000 -fill 100000
+//	                                           a cloud that is filled to 100,000 servers, and what it does then
 //	go run ./test/bench -against old.json      a column with an earlier run beside it
 //	. openrc; go run ./test/bench -openrc -flavor m1.tiny -image cirros
 //	                                           the cloud that OS_AUTH_URL and its companions name: any OpenStack, so that others are measured the same way

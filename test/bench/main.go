@@ -22,6 +22,8 @@ type options struct {
 	network           string
 	imageMiB, bigGiB  int
 	out, against      string
+	fill              int // servers a cloud is filled to
+	fillWithin        time.Duration
 }
 
 func main() {
@@ -35,7 +37,7 @@ func main() {
 	flag.IntVar(&o.servers, "servers", 1000, "servers of each rate")
 	flag.BoolVar(&o.real, "real", os.Geteuid() == 0, "with real guests")
 	flag.BoolVar(&o.openrc, "openrc", false, "measure the cloud that the environment names (OS_AUTH_URL …)")
-	flag.StringVar(&o.only, "only", "", "parts, by commas: start, guests, create, reads, tokens, logins, images, schedule")
+	flag.StringVar(&o.only, "only", "", "parts, by commas: start, guests, create, reads, tokens, logins, images, schedule, fill")
 	flag.IntVar(&o.imageMiB, "image-mib", 1024, "size of the image that is moved")
 	flag.IntVar(&o.bigGiB, "big-gib", 4, "size of the image whose memory is looked at; 0: none")
 	flag.StringVar(&o.flavor, "flavor", "42", "flavor id or name of the servers")
@@ -43,6 +45,8 @@ func main() {
 	flag.StringVar(&o.network, "network", "auto", "network id, or auto or none")
 	flag.StringVar(&o.out, "out", "bench-results", "where JSON and plot go")
 	flag.StringVar(&o.against, "against", "", "JSON of an earlier run, to stand beside this one")
+	flag.IntVar(&o.fill, "fill", 0, "fill a cloud of -hosts to so many servers, in bursts of -servers, and measure then; 0: no")
+	flag.DurationVar(&o.fillWithin, "fill-within", time.Hour, "measure with what is there after this time")
 	flag.Parse()
 	r := &report{began: time.Now()}
 	err := run(o, r)
@@ -63,7 +67,7 @@ type part struct {
 }
 
 func run(o options, r *report) error {
-	parts := []part{{"start", true, starting}, {"guests", true, realGuests}, {"create", true, simulated}, {"logins", true, logins}, {"images", true, imageData}, {"schedule", true, decisions}}
+	parts := []part{{"start", true, starting}, {"guests", true, realGuests}, {"create", true, simulated}, {"logins", true, logins}, {"images", true, imageData}, {"schedule", true, decisions}, {"fill", true, filled}}
 	if o.openrc {
 		parts = []part{{"create", false, foreign}}
 	} else {
