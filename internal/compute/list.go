@@ -144,6 +144,9 @@ func (f *ServerFilter) where() (conds []string, args []any, err error) {
 	}
 	if f.States != nil {
 		add("vm_state IN (?)", f.States)
+		if !slices.ContainsFunc(f.States, func(s VMState) bool { return s != Building && s != Errored }) {
+			conds = append(conds, "vm_state IN ('building', 'error')") // says nothing new, but in the words of the index servers_unsettled: a value that is bound does not find it
+		}
 	}
 	if f.Tasks != nil {
 		add("task_state IN (?)", f.Tasks)

@@ -52,6 +52,10 @@ func TestPagesJoin(t *testing.T) {
 			}))
 			return ids
 		}
+		for n, asked := range map[int][]compute.VMState{10: {compute.Errored}, 20: {compute.Errored, compute.Stopped}, 0: {compute.Building}} {
+			require.Len(t, list(compute.ServerFilter{ProjectID: "p", States: asked, Limit: 1000}), n, asked)
+		}
+		require.Len(t, list(compute.ServerFilter{States: []compute.VMState{compute.Building, compute.Errored}, Limit: 1000}), 10)
 		columns := []string{"created_at", "name", "vm_state", "locked", "description", "launched_at", "launch_index", "host", "id"}
 		rapid.Check(t, func(rt *rapid.T) {
 			var sort []compute.SortKey
