@@ -82,20 +82,3 @@ func TestSecondAgent(t *testing.T) {
 	a.deleteAll(ids, time.Minute)
 	c.fsckClean()
 }
-
-// TestSecondAgentWithGuests: a second host with real guests, which fetches the image over the bus.
-func TestSecondAgentWithGuests(t *testing.T) {
-	c := realCloud(t, "--host", "first")
-	dir := c.join("second", "--driver", "qemu", "--accel", accel)
-	a := c.admin()
-	img := a.named(image, "/images", "images", "nephos-guest")
-	a.hostUp("second")
-	id := a.boot("there", img, object{"availability_zone": "nova:second"}).str("server/id")
-	r := a.active(id, 2*time.Minute)
-	require.Equal(t, "second", r.str("server/OS-EXT-SRV-ATTR:host"))
-	require.Len(t, guests(dir, id), 1)
-	a.console(id, "nephos-guest: ready", 1)
-	a.deleteAll([]string{id}, time.Minute)
-	require.Empty(t, guests(dir, id))
-	c.fsckClean()
-}

@@ -146,7 +146,7 @@ func TestRealMoves(t *testing.T) {
 		require.Equal(t, strconv.Itoa(cores), b.run(t, "nproc"))
 		require.Equal(t, strconv.FormatInt(bytes/512, 10), b.run(t, "cat /sys/block/vda/size"))
 	}
-	on(t, "second", "ACTIVE")
+	on(t, "second", "ACTIVE") // which had to fetch the image over the bus
 
 	t.Run("live migration", func(t *testing.T) {
 		a := a.in(t)
