@@ -124,8 +124,9 @@ const (
 	copyTime = 3*time.Hour + 5*time.Minute
 )
 
-// remains names what lies in the machine's directories and should not, when everything has settled. Of a server that waits for its resize to be confirmed the old disks are kept.
-func (h *host) remains(here func(server string) bool, resized func(server string) bool) []string {
+// remains names what lies in the machine's directories and should not, when everything has settled. keeps says of which servers
+// old disks may be set aside: of one that waits for its resize to be confirmed, and of one in ERROR, whose host was down when a rebuild was to be taken back (the next rebuild removes them).
+func (h *host) remains(here func(server string) bool, keeps func(server string) bool) []string {
 	var out []string
 	instances, _ := os.ReadDir(filepath.Join(h.dir, "instances"))
 	for _, i := range instances {
@@ -136,7 +137,7 @@ func (h *host) remains(here func(server string) bool, resized func(server string
 		files, _ := os.ReadDir(filepath.Join(h.dir, "instances", i.Name()))
 		for _, f := range files {
 			aside := strings.HasPrefix(f.Name(), "aside-")
-			if aside && !resized(i.Name()) || strings.HasPrefix(f.Name(), ".") {
+			if aside && !keeps(i.Name()) || strings.HasPrefix(f.Name(), ".") {
 				out = append(out, fmt.Sprintf("no half-done disks are left: %s has %s of %s", h.name, strings.TrimLeft(uuids.ReplaceAllString(f.Name(), ""), "."), i.Name()))
 			}
 			if strings.HasPrefix(f.Name(), "snapshot-") {

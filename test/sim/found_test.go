@@ -76,6 +76,8 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 		"a live migration tried for two hours, since its guest had died over there": {542, []act{{No: 2, At: 854 * ms, Kind: "create", A: 443, B: 812}, {No: 6, At: 3843 * ms, Kind: "unplug", A: 357, B: 871}, {No: 9, At: 6181 * ms, Kind: "create", A: 94, B: 782},
 			{No: 10, At: 8336 * ms, Kind: "create", A: 514, B: 213}, {No: 15, At: 28647 * ms, Kind: "shelve", A: 639, B: 89}, {No: 17, At: 34189 * ms, Kind: "live-migrate", A: 219, B: 813},
 			{No: 20, At: 37284 * ms, Kind: "controller-dies", A: 437, B: 858, For: 6199 * ms}, {No: 24, At: 46345 * ms, Kind: "guest-dies", A: 208, B: 503, For: 28233 * ms}}},
+		"STOPPED with a paused guest, since its host was down when it was to be shelved": {40057, []act{{No: 6, At: 9935 * ms, Kind: "create", A: 283, B: 156},
+			{No: 8, At: 28954 * ms, Kind: "pause", A: 774, B: 242}, {No: 49, At: 89996 * ms, Kind: "agent-dies", A: 19, B: 197, For: 21003 * ms}, {No: 50, At: 90008 * ms, Kind: "shelve", A: 756, B: 337}}},
 		"STOPPED with a suspended guest, since it could not be shelved": {592, []act{{No: 1, At: 1391 * ms, Kind: "create", A: 464, B: 841}, {No: 3, At: 2272 * ms, Kind: "create", A: 621, B: 4}, {No: 9, At: 8861 * ms, Kind: "create", A: 84, B: 627},
 			{No: 13, At: 26520 * ms, Kind: "create", A: 572, B: 660}, {No: 17, At: 32075 * ms, Kind: "rough", A: 36, B: 282, For: 50804 * ms}, {No: 23, At: 50249 * ms, Kind: "resize", A: 34, B: 746},
 			{No: 27, At: 54070 * ms, Kind: "suspend", A: 538, B: 150}, {No: 29, At: 59063 * ms, Kind: "create", A: 257, B: 232}, {No: 31, At: 59205 * ms, Kind: "create", A: 225, B: 406},

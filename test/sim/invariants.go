@@ -326,7 +326,9 @@ func (w *world) settledMoves() ([]string, error) {
 			s, ok := state[id]
 			return ok && !s.Deleted && (s.Host == h.name || s.Kept == h.name)
 		}
-		problems = append(problems, h.remains(here, func(id string) bool { return state[id].VMState == compute.Resized })...)
+		problems = append(problems, h.remains(here, func(id string) bool {
+			return state[id].VMState == compute.Resized || state[id].VMState == compute.Errored
+		})...)
 	}
 	return problems, nil
 }

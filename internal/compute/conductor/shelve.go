@@ -16,15 +16,10 @@ func (c *Conductor) shelveStop(ctx context.Context, r *actRun) error {
 	return c.tell(ctx, r, "stop", hostapi.Command{Op: hostapi.OpStop, Grace: guestGrace})
 }
 
-// shelveStart has a server that could not be shelved run again if it ran. What a pause had kept in memory is gone: such a server is stopped then. A suspended one had no process that
-// could have been ended, and its memory still lies on its host.
+// shelveStart has a server that could not be shelved run again if it ran. A paused one is stopped now, if its host ever heard of it: which of the two its heartbeat shows. A suspended
+// one had no process that could have been ended, and its memory still lies on its host.
 func (c *Conductor) shelveStart(ctx context.Context, r *actRun) error {
-	switch r.State.From {
-	case compute.Paused:
-		r.State.From = compute.Stopped
-		return nil
-	case compute.Active:
-	default:
+	if r.State.From != compute.Active {
 		return nil
 	}
 	_, spec, err := c.specOf(ctx, r)
