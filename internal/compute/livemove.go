@@ -8,6 +8,7 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/hostapi"
 	"nephos/internal/volume"
+	"nephos/internal/workflow"
 )
 
 // LiveRequest is the body of os-migrateLive.
@@ -157,6 +158,14 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 		pass = randomText(12, passAlphabet)
 	}
 	return pass, s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := workflow.Lock(ctx, tx, id); err != nil {
+			return err
+		}
+		if was, err := visible(ctx, tx, by.Creds, id); err != nil {
+			return err
+		} else if was.TaskState == Deleting || was.TaskState == SoftDeleting { // a delete that was accepted is done
+			return fault.Conflict("Cannot 'evacuate' instance %s while it is in task_state %s", id, was.TaskState)
+		}
 		sv, err := enter(ctx, tx, by, id, ActionEvacuate)
 		if err != nil {
 			return err
