@@ -274,7 +274,8 @@ func (c *client) clear() error {
 			return err
 		}
 		for _, s := range got.Servers {
-			if err := c.compute("DELETE", "/servers/"+s.ID, nil, nil); err != nil {
+			err := c.compute("DELETE", "/servers/"+s.ID, nil, nil)
+			if err != nil && c.compute("GET", "/servers/"+s.ID, nil, nil) == nil { // else it was on its way out since the last round
 				return err
 			}
 		}
