@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -11,26 +10,10 @@ func filled(o options, r *report) error {
 	if o.fill == 0 {
 		return nil
 	}
-	for _, hosts := range strings.Split(o.hosts, ",") {
-		if err := filledOn(o, r, hosts); err != nil {
-			return fmt.Errorf("%s hosts: %w", hosts, err)
-		}
-	}
-	return nil
+	return onEach(o, r, ", filled", filledOn)
 }
 
-func filledOn(o options, r *report, hosts string) error {
-	c, err := newCloud(o, "--driver", "fake", "--fake-hosts", hosts)
-	if err != nil {
-		return err
-	}
-	defer c.away()
-	ready, err := c.start()
-	if err != nil {
-		return err
-	}
-	on := ", filled, " + hosts + " hosts"
-	r.add(result{What: "start to ready, state from nothing" + on, Value: ms(ready), Unit: "ms", Note: fmt.Sprintf("once; %s of processor", round(c.cpu()))})
+func filledOn(o options, r *report, c *cloud, _, on string) error {
 	cl, err := c.client()
 	if err != nil {
 		return err

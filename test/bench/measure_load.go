@@ -17,26 +17,34 @@ import (
 
 // simulated measures what the controller can do, on clouds of its own with simulated hosts.
 func simulated(o options, r *report) error {
+	return onEach(o, r, "", simulatedOn)
+}
+
+// onEach has a part measure a new cloud for each of the numbers of hosts that are asked for. What it reports is named by the hosts, and by state.
+func onEach(o options, r *report, state string, part func(o options, r *report, c *cloud, hosts, on string) error) error {
+	one := func(hosts string) error {
+		c, err := newCloud(o, "--driver", "fake", "--fake-hosts", hosts)
+		if err != nil {
+			return err
+		}
+		defer c.away()
+		ready, err := c.start()
+		if err != nil {
+			return err
+		}
+		on := state + ", " + hosts + " hosts"
+		r.add(result{What: "start to ready, state from nothing" + on, Value: ms(ready), Unit: "ms", Note: fmt.Sprintf("once; %s of processor", round(c.cpu()))})
+		return part(o, r, c, hosts, on)
+	}
 	for _, hosts := range strings.Split(o.hosts, ",") {
-		if err := simulatedOn(o, r, hosts); err != nil {
+		if err := one(hosts); err != nil {
 			return fmt.Errorf("%s hosts: %w", hosts, err)
 		}
 	}
 	return nil
 }
 
-func simulatedOn(o options, r *report, hosts string) error {
-	c, err := newCloud(o, "--driver", "fake", "--fake-hosts", hosts)
-	if err != nil {
-		return err
-	}
-	defer c.away()
-	ready, err := c.start()
-	if err != nil {
-		return err
-	}
-	on := ", " + hosts + " hosts"
-	r.add(result{What: "start to ready, state from nothing" + on, Value: ms(ready), Unit: "ms", Note: "once"})
+func simulatedOn(o options, r *report, c *cloud, hosts, on string) error {
 	cl, err := c.client()
 	if err != nil {
 		return err
