@@ -122,7 +122,7 @@ func (c *controller) bootstrap(ctx context.Context, password string) error {
 		{Type: "compute", Name: "nova", Description: "OpenStack Compute", URL: v2(config.PortCompute, "/v2.1"), LegacyURL: v2(config.PortCompute, "/v2/%(project_id)s")},
 		{Type: "image", Name: "glance", Description: "OpenStack Image", URL: v2(config.PortImage, "")},
 		{Type: "network", Name: "neutron", Description: "OpenStack Networking", URL: v2(config.PortNetwork, "")},
-		{Type: "volumev3", Name: "cinderv3", Description: "OpenStack Block Storage", URL: v2(config.PortVolume, "/v3/%(project_id)s")},
+		{Type: "volumev3", Name: "cinder", Description: "OpenStack Block Storage", URL: v2(config.PortVolume, "/v3/%(project_id)s")},
 		{Type: "placement", Name: "placement", Description: "OpenStack Placement", URL: v2(config.PortPlacement, "")},
 	}})
 	if err != nil {

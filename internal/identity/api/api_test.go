@@ -22,7 +22,7 @@ var rooms = []db.Migrations{identity.Migrations()}
 
 var endpoints = []identity.BootstrapEndpoint{
 	{Type: "compute", Name: "nova", Description: "Compute", URL: "http://h:8774/v2.1", LegacyURL: "http://h:8774/v2/%(tenant_id)s"},
-	{Type: "volumev3", Name: "cinderv3", URL: "http://h:8776/v3/%(project_id)s", InternalURL: "http://in:8776/v3/$(project_id)s"},
+	{Type: "volumev3", Name: "cinder", URL: "http://h:8776/v3/%(project_id)s", InternalURL: "http://in:8776/v3/$(project_id)s"},
 	{Type: "identity", Name: "keystone", URL: "http://h:5000/v3", LegacyURL: "http://h:5000/v2.0"},
 }
 
