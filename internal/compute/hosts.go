@@ -333,6 +333,13 @@ func (h *Hosts) BuildFailed(host string) {
 	h.table.Change(host, func(x *scheduler.Host) { x.Failures++ })
 }
 
+// Fenced says that an operator has forced a host down: he vouches for that nothing runs there (Nova: "forced_down", the word for it before an evacuation).
+func (h *Hosts) Fenced(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rows[name].ForcedDown
+}
+
 // Up says whether a host gives signs of life.
 func (h *Hosts) Up(name string) bool {
 	h.mu.Lock()

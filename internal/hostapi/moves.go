@@ -23,6 +23,7 @@ type MoveTask struct {
 	Peer    string `json:"peer,omitempty"`     // the other host's name
 	Address string `json:"address,omitempty"`  // where its agent gives and takes: host:port
 	Token   string `json:"token,omitempty"`    // lets one agent ask the other for this move alone
+	Alone   bool   `json:"alone,omitempty"`    // for OpMoveBack: the other host has given its word that it has nothing of the server. Without it a guest that has left does not go on here
 }
 
 // MoveProgress is published (not stored) while a guest goes over to another host; bytes, 0 is unknown.

@@ -134,14 +134,28 @@ func (s *Service) settleOn(ctx context.Context, id, host string) (*Volume, error
 }
 
 // Unprovision takes the bytes away and forgets the host, so that another host can be tried. A host that is down is not waited for, which would keep the server from its
-// next host: what it has is noted, and erased when it is back.
+// next host: what it has is noted, and erased when it is back. The row says that there are no bytes before they go, and only while the volume is the server's: when a later request has
+// taken the server's volumes over, nothing is done.
 func (s *Service) Unprovision(ctx context.Context, volumeID string) error {
 	var v *Volume
-	err := s.DB.Read(ctx, func(tx *db.Tx) (err error) {
-		v, err = getVolume(ctx, tx, volumeID)
+	mine := false
+	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		mine = false
+		if v, err = getVolume(ctx, tx, volumeID); err != nil || v.Host == "" || !v.Status.in(Creating, Reserved) {
+			return err
+		}
+		a, err := attachmentOf(ctx, tx, volumeID)
+		if err != nil || a == nil {
+			return err
+		}
+		if err := raise(ctx, tx, v, Creating); err != nil {
+			return err
+		}
+		mine = true
+		_, err = tx.Exec(ctx, `UPDATE volumes SET made = FALSE, path = '', format = '' WHERE id = ?`, v.ID)
 		return err
 	})
-	if fault.IsNotFound(err) || err == nil && v.Host == "" {
+	if fault.IsNotFound(err) || err == nil && !mine {
 		return nil
 	}
 	if err != nil {
@@ -154,8 +168,7 @@ func (s *Service) Unprovision(ctx context.Context, volumeID string) error {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE volumes SET host = '', made = FALSE, path = '', format = '', status = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND epoch = ?`,
-			Creating, db.Now(), v.ID, v.Epoch)
+		_, err := tx.Exec(ctx, `UPDATE volumes SET host = '', epoch = epoch + 1, updated_at = ? WHERE id = ? AND epoch = ? AND status = ?`, db.Now(), v.ID, v.Epoch, Creating)
 		if err == nil && down != nil {
 			err = leave(ctx, tx, remains{v.ID, v.Host, v.Epoch})
 		}

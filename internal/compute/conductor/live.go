@@ -59,8 +59,8 @@ func (c *Conductor) prepareLive(ctx context.Context, r *workflow.Run[moveState])
 	return err
 }
 
-// sendLive has the source send the guest and the destination take it. The destination has the last word: it alone knows whether the guest runs there. A source that
-// fell silent in the middle may have sent it.
+// sendLive has the source send the guest and the destination take it. The destination has the last word: it alone knows whether the guest has come. A source that
+// fell silent in the middle may have sent it; while neither says anything there is nothing to do but to ask again.
 func (c *Conductor) sendLive(ctx context.Context, r *workflow.Run[moveState]) error {
 	_, serr := c.ask(ctx, r, r.State.Source, "send", hostapi.OpLiveSend, nil, hostapi.MoveTask{Peer: r.State.Dest, Address: c.Hosts.TransferAddress(r.State.Dest)})
 	var down *hostDown
@@ -75,17 +75,17 @@ func (c *Conductor) sendLive(ctx context.Context, r *workflow.Run[moveState]) er
 	switch {
 	case err == nil:
 		return nil
-	case serr != nil:
-		return errors.Join(err, serr)
 	case res.ErrKind == hostapi.ErrAbsent || res.ErrKind == hostapi.ErrPermanent: // it has not come and will not: the last bytes were lost on the way, or the process there has died
 		return err
 	}
-	return fault.Unavailable("the guest has left host %s and host %s does not say that it has come", r.State.Source, r.State.Dest).WithCause(err)
+	return fault.Unavailable("host %s does not say that the guest has come from host %s", r.State.Dest, r.State.Source).WithCause(errors.Join(err, serr))
 }
 
-// keepLive has the guest go on at the source. There it runs as ever, unless it had left: then what was sent stands there still. A source that is down is not waited for: what it
-// has shows when it is back.
+// keepLive has the guest go on at the source. There it runs as ever, unless it had left: then what was sent stands there still, and goes on only with the destination's word that it
+// has nothing. A source that is down is not waited for: what it has shows when it is back.
 func (c *Conductor) keepLive(ctx context.Context, r *workflow.Run[moveState]) error {
+	unsure := c.dropDest(ctx, r)
+	r.State.Unsure = false
 	spec, err := c.moveSpec(ctx, r, oldFlavor)
 	if err != nil {
 		return err
@@ -98,13 +98,14 @@ func (c *Conductor) keepLive(ctx context.Context, r *workflow.Run[moveState]) er
 		if !again.when {
 			continue
 		}
-		_, err := c.ask(ctx, r, r.State.Source, again.step, again.op, spec, hostapi.MoveTask{PowerOn: true})
+		_, err := c.ask(ctx, r, r.State.Source, again.step, again.op, spec, hostapi.MoveTask{PowerOn: true, Peer: r.State.Dest, Alone: unsure == nil})
 		var down *hostDown
 		if errors.As(err, &down) {
 			return nil
 		}
 		if err != nil {
-			return err
+			r.State.Unsure = unsure != nil
+			return errors.Join(err, unsure)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"nephos/internal/compute"
@@ -21,8 +22,9 @@ type moveState struct {
 	Dest      string          `json:"dest,omitempty"`
 	Epoch     int64           `json:"epoch"`
 	From      compute.VMState `json:"from"`
-	Token     string          `json:"token,omitempty"` // what one agent shows to the other; worth nothing once the move has ended
-	Gone      bool            `json:"gone,omitempty"`  // there is no way back any more
+	Token     string          `json:"token,omitempty"`  // what one agent shows to the other; worth nothing once the move has ended
+	Gone      bool            `json:"gone,omitempty"`   // there is no way back any more
+	Unsure    bool            `json:"unsure,omitempty"` // the way back was taken without the destination's word that nothing runs there: the guest does not run at the source either
 	AdminPass string          `json:"admin_pass,omitempty"`
 }
 
@@ -141,11 +143,16 @@ func (c *Conductor) settleMove(ctx context.Context, tx *db.Tx, r *workflow.Run[m
 	if err := compute.LeaveDest(ctx, tx, c.Hosts, c.Quotas, s, m, status); err != nil {
 		return err
 	}
-	to := r.State.From
-	if r.State.Kind == string(compute.KindEvacuation) {
+	to, cause := r.State.From, why(f)
+	switch {
+	case r.State.Unsure:
+		to = compute.Errored
+		cause.Message += fmt.Sprintf(" Host %s is down and may still run the guest; it lets go of it when it is back. When that host is known to be dead, a hard reboot starts the server on host %s.",
+			r.State.Dest, r.State.Source)
+	case r.State.Kind == string(compute.KindEvacuation):
 		to = compute.Errored
 	}
-	return compute.Move(ctx, tx, s.ID, s.Epoch, `vm_state = ?, task_state = ?, fault = ?`, to, compute.None, db.AsJSON(why(f)))
+	return compute.Move(ctx, tx, s.ID, s.Epoch, `vm_state = ?, task_state = ?, fault = ?`, to, compute.None, db.AsJSON(cause))
 }
 
 // why is a failure as a server shows it.
@@ -191,6 +198,25 @@ func (c *Conductor) ask(ctx context.Context, r *workflow.Run[moveState], host, s
 func (c *Conductor) discard(ctx context.Context, r *workflow.Run[moveState], host, step string) error {
 	r.OnHost(host)
 	return c.destroy(ctx, host, hostapi.Command{ID: r.CommandID(step), Subject: r.Subject, Epoch: r.State.Epoch, Turn: r.Turn(), Op: hostapi.OpDestroy, Trace: r.RequestID})
+}
+
+// dropDest has the destination let go, and wants its word for it: nobody knows what runs on a host that is down, and two hosts must not run one server. An operator who has
+// forced the host down has given the word in its place. While there is none the error is fault.KindUnavailable and State.Unsure is set.
+func (c *Conductor) dropDest(ctx context.Context, r *workflow.Run[moveState]) error {
+	r.State.Unsure = false
+	res, err := c.ask(ctx, r, r.State.Dest, "drop destination", hostapi.OpDestroy, nil, hostapi.MoveTask{})
+	var down *hostDown
+	switch {
+	case res.ErrKind == hostapi.ErrAbsent:
+		return nil
+	case !errors.As(err, &down):
+		r.State.Unsure = err != nil
+		return err
+	case c.Hosts.Fenced(r.State.Dest):
+		return nil // its first heartbeat is told to let go
+	}
+	r.State.Unsure = true
+	return fault.Unavailable("host %s does not say that it has let go", r.State.Dest).WithCause(err)
 }
 
 // moveDeadline bounds the copying of a server's disks.

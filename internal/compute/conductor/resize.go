@@ -2,10 +2,12 @@ package conductor
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"nephos/internal/compute"
 	"nephos/internal/db"
+	"nephos/internal/fault"
 	"nephos/internal/hostapi"
 	"nephos/internal/workflow"
 )
@@ -52,19 +54,19 @@ func (c *Conductor) left(ctx context.Context, tx *db.Tx, r *workflow.Run[moveSta
 	return c.Networks.Rebind(ctx, tx, r.Subject, r.State.Dest)
 }
 
-// comeBack has the source run the server again, from the disks that it kept.
+// comeBack has the source run the server again, from the disks that it kept; only when nothing can run elsewhere.
 func (c *Conductor) comeBack(ctx context.Context, r *workflow.Run[moveState]) error {
 	spec, err := c.moveSpec(ctx, r, oldFlavor)
 	if err != nil {
 		return err
 	}
-	_, err = c.ask(ctx, r, r.State.Source, "come back", hostapi.OpMoveBack, spec, hostapi.MoveTask{PowerOn: r.State.From == compute.Active})
+	_, err = c.ask(ctx, r, r.State.Source, "come back", hostapi.OpMoveBack, spec, hostapi.MoveTask{PowerOn: r.State.From == compute.Active && !r.State.Unsure, Alone: true})
 	return err
 }
 
 func (c *Conductor) notLeft(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState]) error {
 	power := hostapi.PowerShutdown
-	if r.State.From == compute.Active {
+	if r.State.From == compute.Active && !r.State.Unsure {
 		power = hostapi.PowerRunning
 	}
 	if err := compute.Move(ctx, tx, r.Subject, r.State.Epoch, `host = ?, zone = ?, power_state = ?`, r.State.Source, c.Hosts.Zone(r.State.Source), power); err != nil {
@@ -92,12 +94,12 @@ func (c *Conductor) arrive(ctx context.Context, r *workflow.Run[moveState]) erro
 	return err
 }
 
-// neverArrived takes half-made things off the destination. On one host the source's undo does it.
+// neverArrived takes off the destination what came about there. On one host the source's undo does it.
 func (c *Conductor) neverArrived(ctx context.Context, r *workflow.Run[moveState]) error {
 	if r.State.same() {
 		return nil
 	}
-	return c.discard(ctx, r, r.State.Dest, "never arrived")
+	return c.dropDest(ctx, r)
 }
 
 // arrived is VERIFY_RESIZE.
@@ -121,23 +123,27 @@ func (c *Conductor) arrived(ctx context.Context, tx *db.Tx, r *workflow.Run[move
 	return compute.SetMigration(ctx, tx, r.State.Migration, compute.MigrationFinished, "")
 }
 
+// returnTime bounds the wait for the source of a reverted move.
+const returnTime = 5 * time.Minute
+
 // settleDeadline bounds what comes after VERIFY_RESIZE.
 const settleDeadline = 10 * time.Minute
 
-// declareConfirm: what was kept for the way back goes, then what was held for it.
+// declareConfirm: what was kept for the way back goes, then what was held for it. The destination is asked first: one that has lost the server (it came back with old records) has the
+// resize stay unconfirmed, for then the source has the only copy, and a revert brings it back.
 func (c *Conductor) declareConfirm() *workflow.Definition[moveState] {
 	return &workflow.Definition[moveState]{
 		Kind: "server.confirmResize", Deadline: settleDeadline,
 		Steps: []workflow.Step[moveState]{
+			{Name: "confirm", Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
+				_, err := c.ask(ctx, r, r.State.Dest, "confirm", hostapi.OpMoveDone, nil, hostapi.MoveTask{})
+				return err
+			}},
 			{Name: "drop source", Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
 				if r.State.same() {
 					return nil
 				}
 				return c.discard(ctx, r, r.State.Source, "drop source")
-			}},
-			{Name: "confirm", Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
-				_, err := c.ask(ctx, r, r.State.Dest, "confirm", hostapi.OpMoveDone, nil, hostapi.MoveTask{})
-				return err
 			}, Commit: c.confirmed},
 		},
 		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure) error {
@@ -185,9 +191,21 @@ func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 				if r.State.same() {
 					return nil
 				}
-				return c.dropDest(ctx, r)
+				err := c.dropDest(ctx, r)
+				if r.State.Unsure = false; fault.KindOf(err) == fault.KindUnavailable {
+					err = fault.Conflict("%s", fault.Message(err)).WithCause(err) // the revert can be asked for again: nobody waits for a host that is down
+				}
+				return err
 			}, Commit: c.handedBack, Final: true},
-			{Name: "return", Do: c.comeBack, Commit: c.reverted},
+			// The source alone has the server now: one that is away for moments is waited for.
+			{Name: "return", Timeout: returnTime, Do: func(ctx context.Context, r *workflow.Run[moveState]) error {
+				err := c.comeBack(ctx, r)
+				var down *hostDown
+				if errors.As(err, &down) {
+					err = fault.Unavailable("%v", down).WithCause(err)
+				}
+				return err
+			}, Commit: c.reverted},
 		},
 		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[moveState], f workflow.Failure) error {
 			if !r.State.Gone {
@@ -199,15 +217,6 @@ func (c *Conductor) declareRevert() *workflow.Definition[moveState] {
 			return compute.Move(ctx, tx, r.Subject, r.State.Epoch, `vm_state = ?, task_state = ?, fault = ?`, compute.Errored, compute.None, db.AsJSON(why(f)))
 		},
 	}
-}
-
-// dropDest has the destination let go, and wants its word for it.
-func (c *Conductor) dropDest(ctx context.Context, r *workflow.Run[moveState]) error {
-	res, err := c.ask(ctx, r, r.State.Dest, "drop destination", hostapi.OpDestroy, nil, hostapi.MoveTask{})
-	if res.ErrKind == hostapi.ErrAbsent {
-		return nil
-	}
-	return err
 }
 
 // BeginRevert implements compute.Mover.

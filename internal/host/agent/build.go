@@ -32,7 +32,7 @@ func (a *Agent) build(ctx context.Context, in *instance, cmd hostapi.Command, st
 	if err := a.powerOn(ctx, in, st); err != nil {
 		return err
 	}
-	in.mark(func(s *instanceState) { s.Built, s.Suspended = true, false })
+	in.mark(func(s *instanceState) { s.Built = true })
 	return nil
 }
 
@@ -130,7 +130,6 @@ func (a *Agent) start(ctx context.Context, in *instance, cmd hostapi.Command, st
 		return err
 	}
 	os.Remove(filepath.Join(in.dir, stateFile)) // a cold start forgets suspended memory
-	in.mark(func(s *instanceState) { s.Suspended = false })
 	return nil
 }
 

@@ -75,9 +75,7 @@ func (a *Agent) status(ctx context.Context) []hostapi.InstanceStatus {
 	for _, in := range all {
 		in.mu.Lock()
 		s := hostapi.InstanceStatus{ServerID: in.id, Epoch: in.state.Epoch, Power: power[in.id], Busy: len(in.flights) > 0 || before[in.id] != in.state.Epoch}
-		if in.state.Suspended {
-			s.Power = hostapi.PowerSuspended
-		} else if s.Power == hostapi.PowerNone && in.state.Built {
+		if s.Power == hostapi.PowerNone && in.state.Built {
 			s.Power = hostapi.PowerShutdown
 		}
 		in.mu.Unlock()

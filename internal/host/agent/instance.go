@@ -32,7 +32,6 @@ type instanceState struct {
 	Epoch     int64            `json:"epoch"`          // newest seen
 	Turn      int              `json:"turn,omitempty"` // newest seen of that epoch
 	Built     bool             `json:"built"`
-	Suspended bool             `json:"suspended"`
 	Parked    bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
 	Offer     string           `json:"offer,omitempty"`  // the token by which the other host may ask for it, or send it
 	Results   []hostapi.Result `json:"results"`

@@ -108,7 +108,7 @@ func (a *Agent) moveIn(ctx context.Context, in *instance, cmd hostapi.Command, s
 	if err := a.powered(ctx, in, t.PowerOn, st); err != nil {
 		return err
 	}
-	in.mark(func(s *instanceState) { s.Built, s.Suspended = true, false })
+	in.mark(func(s *instanceState) { s.Built = true })
 	return nil
 }
 
@@ -138,13 +138,30 @@ func (a *Agent) moveBack(ctx context.Context, in *instance, cmd hostapi.Command,
 			return err
 		}
 	}
+	if !t.Same && !t.Alone {
+		err := st.do("stay", func() (string, error) {
+			left, err := a.cfg.Driver.Sent(ctx, in.id)
+			if err == nil && left {
+				err = fault.Conflict("the guest has left for host %s, which does not say what has become of it", t.Peer)
+			}
+			return "", err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if err := in.setState(func(s *instanceState) { s.Parked, s.Offer = false, "" }); err != nil {
 		return err
 	}
 	if err := a.refresh(in, cmd); err != nil {
 		return err
 	}
-	return a.powered(ctx, in, t.PowerOn, st)
+	now, err := a.cfg.Driver.Status(ctx, in.id)
+	if err != nil {
+		return err
+	}
+	// A suspended guest could not be sent, and is as it was: to start it would throw its memory away.
+	return a.powered(ctx, in, t.PowerOn && now.Power != hostapi.PowerSuspended, st)
 }
 
 // moveDone lets go of what was kept for the way back.
@@ -243,7 +260,7 @@ func (a *Agent) liveFinish(ctx context.Context, in *instance, cmd hostapi.Comman
 	if err := st.do("arrive", func() (string, error) { return "", a.cfg.Driver.Arrived(ctx, in.id, cmd.Move.PowerOn) }); err != nil {
 		return err
 	}
-	in.mark(func(s *instanceState) { s.Built, s.Suspended, s.Offer = true, false, "" })
+	in.mark(func(s *instanceState) { s.Built, s.Offer = true, "" })
 	return nil
 }
 

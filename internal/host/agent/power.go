@@ -16,14 +16,9 @@ func (a *Agent) rebootHard(ctx context.Context, in *instance, cmd hostapi.Comman
 }
 
 func (a *Agent) suspend(ctx context.Context, in *instance, st *steps) error {
-	err := st.do("suspend", func() (string, error) {
+	return st.do("suspend", func() (string, error) {
 		return "", a.cfg.Driver.Suspend(ctx, in.id, filepath.Join(in.dir, stateFile))
 	})
-	if err != nil {
-		return err
-	}
-	in.mark(func(s *instanceState) { s.Suspended = true })
-	return nil
 }
 
 // resume starts the guest from its saved memory. The guest must have the devices it had, so the stored spec is used, not a newer one.
@@ -36,12 +31,7 @@ func (a *Agent) resume(ctx context.Context, in *instance, _ hostapi.Command, st 
 	if err := st.do("network", func() (string, error) { return a.plug(ctx, spec) }); err != nil {
 		return err
 	}
-	err = st.do("resume", func() (string, error) {
+	return st.do("resume", func() (string, error) {
 		return "", a.cfg.Driver.Resume(ctx, guest, filepath.Join(in.dir, stateFile))
 	})
-	if err != nil {
-		return err
-	}
-	in.mark(func(s *instanceState) { s.Suspended = false })
-	return nil
 }

@@ -26,7 +26,6 @@ func (a *Agent) rebuild(ctx context.Context, in *instance, cmd hostapi.Command, 
 		return err
 	}
 	os.Remove(filepath.Join(in.dir, stateFile))
-	in.mark(func(s *instanceState) { s.Suspended = false })
 	if err := in.setSpec(cmd.Spec); err != nil {
 		return err
 	}

@@ -14,17 +14,20 @@ type Mover interface {
 	// runs. An agent that dies meanwhile finds nothing to adopt: the sender then keeps the guest.
 	Await(ctx context.Context, g Guest) error
 
-	// Take gives a connection to the guest that awaits: name is one of the streams below. It returns when the connection is used up; after memory has come whole the
-	// guest runs, or is paused if it was paused where it came from.
+	// Take gives a connection to the guest that awaits: name is one of the streams below. It returns when the connection is used up. A guest whose memory has come
+	// stands still until GoStream or Arrived has it run: the sender may still have failed at the very end, and let it go on where it was.
 	Take(ctx context.Context, id, name string, conn net.Conn) error
 
-	// Arrived is nil when the guest has come, even one that has ended since; run has it run even if it came paused. It waits for one that is coming. fault.KindNotFound when
+	// Arrived is nil when the guest has come, even one that has ended since; run has it run. It waits for one that is coming. fault.KindNotFound when
 	// nothing has come and nothing will: the sender may then take its guest back.
 	Arrived(ctx context.Context, id string, run bool) error
 
-	// Send sends a running or paused guest. When it returns nil all of the guest has left, and what is here stands still until Destroy, or goes on after
-	// Start, which takes it back. After an error the guest is here and as it was. AbortedMove are the words of an error that AbortSend caused.
+	// Send sends a running or paused guest, and tells the other side to go if it ran. When it returns nil all of the guest has left, and what is here stands still until
+	// Destroy, or goes on after Start, which takes it back. After an error the guest is here and as it was. AbortedMove are the words of an error that AbortSend caused.
 	Send(ctx context.Context, id string, s Sending) error
+
+	// Sent says whether Send has made the guest leave, or may have: to Start it here again is right only when it cannot run over there.
+	Sent(ctx context.Context, id string) (bool, error)
 
 	// AbortSend gives a Send under way up; HurrySend has it stop the guest and send the rest. fault.KindConflict when nothing is being sent.
 	AbortSend(ctx context.Context, id string) error
@@ -37,10 +40,10 @@ type Sending struct {
 	Progress func(p hostapi.MoveProgress) // told now and then; Subject and Epoch are left empty
 }
 
-// The names of the connection that carries memory and devices: the guest goes on, or stays paused.
+// MemoryStream names the connection that carries memory and devices. GoStream carries nothing: that it comes says that all of the guest has left the sender, and that it shall run.
 const (
 	MemoryStream = "memory"
-	PausedStream = "memory-paused"
+	GoStream     = "go"
 )
 
 // DiskStream names the connection of a disk.

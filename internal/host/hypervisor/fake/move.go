@@ -35,7 +35,11 @@ func (d *Driver) Await(ctx context.Context, g hypervisor.Guest) error {
 
 // Take implements hypervisor.Driver: the stream is the record of the guest, followed by a line end.
 func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error {
-	if name != hypervisor.MemoryStream && name != hypervisor.PausedStream {
+	switch name {
+	case hypervisor.GoStream:
+		return d.Arrived(ctx, id, true)
+	case hypervisor.MemoryStream:
+	default:
 		return fault.NotFound("guest %s awaits no %s", id, name)
 	}
 	ended, err := d.begin(id)
@@ -52,7 +56,7 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 			return nil, fault.NotFound("guest %s is not awaited here", id)
 		}
 		d.nextPID++
-		r.Power, r.PID, r.Why, r.Console, r.Came = came.Power, d.nextPID, "came from another host", came.Console, true
+		r.Power, r.PID, r.Why, r.Console, r.Came = hostapi.PowerPaused, d.nextPID, "came from another host", came.Console, true
 		r.print("fake guest " + id + " goes on here\n")
 		return r, nil
 	})
@@ -153,11 +157,8 @@ func (d *Driver) Send(ctx context.Context, id string, s hypervisor.Sending) erro
 	if e.err != nil {
 		return e.err
 	}
-	name := hypervisor.MemoryStream
-	if r.Power == hostapi.PowerPaused {
-		name = hypervisor.PausedStream
-	}
-	conn, err := s.Dial(ctx, name)
+	ran := r.Power == hostapi.PowerRunning
+	conn, err := s.Dial(ctx, hypervisor.MemoryStream)
 	if err != nil {
 		return err
 	}
@@ -171,14 +172,33 @@ func (d *Driver) Send(ctx context.Context, id string, s hypervisor.Sending) erro
 		}
 		return fault.Unavailable("guest %s: its stream broke off", id).WithCause(err)
 	}
+	if err := d.leave(id); err != nil || !ran {
+		return err
+	}
+	if conn, err := s.Dial(ctx, hypervisor.GoStream); err == nil { // else who asks Arrived has it run
+		conn.Close()
+	}
+	return nil
+}
+
+// leave notes that a guest is not here any more.
+func (d *Driver) leave(id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r = d.guests[id]
+	r := d.guests[id]
 	if r == nil {
 		return absent(id)
 	}
 	r.Power, r.PID, r.Why = hostapi.PowerShutdown, 0, sentWhy
 	return d.keep(id, r)
+}
+
+// Sent implements hypervisor.Driver.
+func (d *Driver) Sent(_ context.Context, id string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.guests[id]
+	return r != nil && r.Why == sentWhy, nil
 }
 
 // sending is a Send under way.

@@ -129,8 +129,11 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 		splice(ctx, conn, server)
 		return nil
 	}
-	paused := name == hypervisor.PausedStream
-	if name != hypervisor.MemoryStream && !paused {
+	switch name {
+	case hypervisor.GoStream:
+		return d.Arrived(ctx, id, true)
+	case hypervisor.MemoryStream:
+	default:
 		return fault.NotFound("guest %s awaits no %s", id, name)
 	}
 	unlock, err := d.lock(ctx, id)
@@ -144,13 +147,13 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 	default:
 		close(m.coming.begun)
 	}
-	m.coming.err = d.take(ctx, g, m, conn, paused)
+	m.coming.err = d.take(ctx, g, m, conn)
 	close(m.coming.ended)
 	return m.coming.err
 }
 
-// take reads the guest in and has it go on.
-func (d *Driver) take(ctx context.Context, g *guest, m *machine, conn net.Conn, paused bool) error {
+// take reads the guest in; it stands still then.
+func (d *Driver) take(ctx context.Context, g *guest, m *machine, conn net.Conn) error {
 	f, err := fileOf(conn)
 	if err != nil {
 		return err
@@ -176,11 +179,8 @@ func (d *Driver) take(ctx context.Context, g *guest, m *machine, conn net.Conn, 
 	if err := g.change(true, func(r *record) { r.Phase, r.Why, r.Came = phaseRunning, "came from another host", true }); err != nil {
 		return err
 	}
-	if paused {
-		m.paused.Store(true)
-		return nil
-	}
-	return m.turn(ctx, "cont")
+	m.paused.Store(true)
+	return nil
 }
 
 // fileOf is a connection's descriptor.

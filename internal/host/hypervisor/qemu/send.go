@@ -25,9 +25,10 @@ import (
 //	mirror every writable disk to the other side, by NBD through the agents     the guest runs; it writes to both
 //	migrate memory with pause-before-switchover                                 the guest runs, then stands still
 //	end the mirrors: both sides' disks are equal; migrate-continue              the rest of memory and the devices go
-//	completed                                                                   the guest goes on over there
+//	completed; "go" to the other side                                           the guest goes on over there
 //
-// Until "completed" the guest is here: any failure lets it go on here. The record's Sending tells a later agent that a sending was under way.
+// Until "completed" the guest is here: any failure lets it go on here, and none can have it go on over there, where it stands still until "go" (a sender can fail to write what the
+// other side does not need any more). The record's Sending tells a later agent that a sending was under way.
 
 // sending is a Send under way.
 type sending struct {
@@ -67,14 +68,17 @@ func (d *Driver) Send(ctx context.Context, id string, s hypervisor.Sending) erro
 	if err := g.change(false, func(r *record) { r.Sending = was }); err != nil {
 		return err
 	}
-	err = d.send(ctx, g, m, s, was)
-	if err == nil {
-		return nil
-	}
+	err = d.send(ctx, m, s)
 	back, stop := context.WithTimeout(d.background, patience)
 	defer stop()
-	gone, serr := m.sent(back)
+	gone, serr := err == nil, error(nil)
+	if !gone {
+		gone, serr = m.sent(back)
+	}
 	if serr == nil && gone {
+		if was == "running" {
+			d.letGo(back, id, s)
+		}
 		return nil
 	}
 	if berr := d.takeBack(back, g, m); berr != nil {
@@ -90,6 +94,29 @@ func (d *Driver) Send(ctx context.Context, id string, s hypervisor.Sending) erro
 func (m *machine) sent(ctx context.Context) (bool, error) {
 	q, err := m.progress(ctx)
 	return q.Status == "completed", err
+}
+
+// letGo tells the other side that the guest is its own. If that does not arrive, who asks there with Arrived has the guest run.
+func (d *Driver) letGo(ctx context.Context, id string, s hypervisor.Sending) {
+	conn, err := s.Dial(ctx, hypervisor.GoStream)
+	if err != nil {
+		d.cfg.Log.Warn("guest was sent and stands still until its workflow has it run", "guest", id, "err", err)
+		return
+	}
+	conn.Close()
+}
+
+// Sent implements hypervisor.Driver. A process that ended in a sending may have sent all.
+func (d *Driver) Sent(ctx context.Context, id string) (bool, error) {
+	g := d.find(id)
+	if g == nil || g.record().Sending == "" {
+		return false, nil
+	}
+	m := g.machine()
+	if m == nil {
+		return true, nil
+	}
+	return m.sent(ctx)
 }
 
 // migrateInfo is what is wanted of query-migrate.
@@ -113,7 +140,7 @@ func mirrorJob(diskID string) string  { return "move-" + diskID }
 func mirrorNode(diskID string) string { return nodeName("move-" + diskID) }
 
 // send does the work; after an error takeBack makes everything as it was.
-func (d *Driver) send(ctx context.Context, g *guest, m *machine, s hypervisor.Sending, was string) error {
+func (d *Driver) send(ctx context.Context, m *machine, s hypervisor.Sending) error {
 	disks, err := m.writable(ctx)
 	if err != nil {
 		return err
@@ -140,11 +167,7 @@ func (d *Driver) send(ctx context.Context, g *guest, m *machine, s hypervisor.Se
 		}
 		m.tellProgress(ctx, disks, s.Progress)
 	}
-	name := hypervisor.MemoryStream
-	if was == "paused" {
-		name = hypervisor.PausedStream
-	}
-	return d.sendMemory(ctx, m, s, name, disks)
+	return d.sendMemory(ctx, m, s, disks)
 }
 
 // prepareSend sets what a sending needs. A suspend sets its own.
@@ -289,8 +312,8 @@ func (m *machine) awaitMirror(ctx context.Context, sub *qmp.Subscription, diskID
 }
 
 // sendMemory sends memory and devices.
-func (d *Driver) sendMemory(ctx context.Context, m *machine, s hypervisor.Sending, name string, disks []sendingDisk) error {
-	conn, err := s.Dial(ctx, name)
+func (d *Driver) sendMemory(ctx context.Context, m *machine, s hypervisor.Sending, disks []sendingDisk) error {
+	conn, err := s.Dial(ctx, hypervisor.MemoryStream)
 	if err != nil {
 		return err
 	}
