@@ -29,12 +29,12 @@ type instance struct {
 
 // instanceState is state.json.
 type instanceState struct {
-	Epoch     int64            `json:"epoch"`          // newest seen
-	Turn      int              `json:"turn,omitempty"` // newest seen of that epoch
-	Built     bool             `json:"built"`
-	Parked    bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
-	Offer     string           `json:"offer,omitempty"`  // the token by which the other host may ask for it, or send it
-	Results   []hostapi.Result `json:"results"`
+	Epoch   int64            `json:"epoch"`          // newest seen
+	Turn    int              `json:"turn,omitempty"` // newest seen of that epoch
+	Built   bool             `json:"built"`
+	Parked  bool             `json:"parked,omitempty"` // it has left, or is leaving, for another host: its ports are not plugged here
+	Offer   string           `json:"offer,omitempty"`  // the token by which the other host may ask for it, or send it
+	Results []hostapi.Result `json:"results"`
 
 	Copies map[string]time.Time `json:"copies,omitempty"` // by image: copies of the root disk that may lie here, and since when
 }

@@ -40,7 +40,7 @@ type World interface {
 // Patience bounds every wait of the suite.
 const Patience = 30 * time.Second
 
-// Run runs the suite. NewWorld is called once per subtest; subtests run in parallel.
+// Run runs the suite. NewWorld is called once per subtest (twice for moving); subtests run in parallel.
 func Run(t *testing.T, newWorld func(t *testing.T) World) {
 	for _, c := range []struct {
 		name string
@@ -67,6 +67,10 @@ func Run(t *testing.T, newWorld func(t *testing.T) World) {
 			c.test(t, newWorld(t))
 		})
 	}
+	t.Run("moving", func(t *testing.T) {
+		t.Parallel()
+		moving(t, newWorld(t), newWorld(t))
+	})
 }
 
 func ctx(t *testing.T) context.Context {
