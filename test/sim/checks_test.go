@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"nephos/internal/db"
@@ -47,6 +48,7 @@ func TestChecksCanFail(t *testing.T) {
 		}),
 		"files of another's": spoilDisk(func(path string) error { return os.Mkdir(filepath.Dir(path)+"-x", 0o700) }),
 		"disk lost":          spoilStart,
+		"volume nobody gave": spoilDevice,
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := plan{Seed: 1, Acts: []act{{No: 1, At: 1, Kind: "create"}, {No: 2, At: 2, Kind: "volume"}, {No: 3, At: 3, Kind: "create", A: 3},
@@ -98,6 +100,16 @@ func spoilTwice(w *world) error {
 	for i, h := range w.hosts {
 		for _, id := range h.running() {
 			return w.hosts[(i+1)%len(w.hosts)].driver.Start(w.ctx, hypervisor.Guest{ID: id, VCPUs: 1, RAMMiB: 64})
+		}
+	}
+	return errors.New("nothing runs")
+}
+
+// spoilDevice plugs a volume into a guest.
+func spoilDevice(w *world) error {
+	for _, h := range w.hosts {
+		for _, id := range h.running() {
+			return h.driver.AttachDisk(w.ctx, id, hypervisor.Disk{ID: uuid.NewString(), Path: "/x", Format: "raw", BootIndex: -1})
 		}
 	}
 	return errors.New("nothing runs")

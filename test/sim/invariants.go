@@ -275,14 +275,63 @@ func (w *world) final() error {
 			problems = append(problems, fmt.Sprintf("a state is the guest's: %s is %s and its guest's power state is %d", id, row.VMState, guests[id]))
 		}
 	}
+	devices, err := w.devices(rows)
+	if err != nil {
+		return err
+	}
 	found, err := w.fsck()
 	if err != nil {
 		return err
 	}
-	if err := w.violated(append(problems, found...)); err != nil {
+	if err := w.violated(slices.Concat(problems, devices, found)); err != nil {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	return nil
+}
+
+// devices holds the volumes that running guests have against those that are attached to their servers.
+func (w *world) devices(rows map[string]placed) ([]string, error) {
+	attached := map[string][]string{}
+	err := w.db.Read(w.ctx, func(tx *db.Tx) error {
+		clear(attached)
+		var all []struct {
+			Server string `db:"server_id"`
+			Volume string `db:"volume_id"`
+		}
+		if err := tx.Select(w.ctx, &all, `SELECT server_id, volume_id FROM volume_attachments ORDER BY volume_id`); err != nil {
+			return err
+		}
+		for _, a := range all {
+			attached[a.Server] = append(attached[a.Server], a.Volume)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, h := range w.hosts {
+		for _, id := range h.running() {
+			if w.lost(h.name) || rows[id].Host != h.name || rows[id].VMState == compute.Rescued {
+				continue
+			}
+			d, err := h.driver.Diagnose(w.ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			var have []string
+			for _, disk := range d.Disks {
+				if uuids.MatchString(disk.ID) {
+					have = append(have, disk.ID)
+				}
+			}
+			slices.Sort(have)
+			if !slices.Equal(have, attached[id]) {
+				out = append(out, fmt.Sprintf("a guest has its volumes: %s has %v, attached are %v", id, have, attached[id]))
+			}
+		}
+	}
+	return out, nil
 }
 
 // endRules are what must hold between the rows when nothing is under way any more.

@@ -18,6 +18,7 @@ type deviceState struct {
 	Epoch  int64               `json:"epoch"`
 	Device compute.BlockDevice `json:"device"`
 	PortID string              `json:"port_id,omitempty"`
+	Held   bool                `json:"held,omitempty"` // the guest may have the device: its host did not say that it is out again
 }
 
 const attachDeadline = 3 * time.Minute
@@ -25,7 +26,7 @@ const attachDeadline = 3 * time.Minute
 func (c *Conductor) declareAttachVolume() *workflow.Definition[deviceState] {
 	return &workflow.Definition[deviceState]{
 		Kind: "server.attach_volume", Deadline: attachDeadline,
-		Steps: []workflow.Step[deviceState]{{Name: "connect", Do: c.connectVolume, Undo: c.disconnectVolume,
+		Steps: []workflow.Step[deviceState]{{Name: "connect", Do: c.connectVolume, Undo: held(c.disconnectVolume),
 			Commit: func(ctx context.Context, tx *db.Tx, r *workflow.Run[deviceState]) error {
 				d := r.State.Device
 				if err := c.Volumes.Attached(ctx, tx, d.VolumeID, d.AttachmentID, r.State.Host, d.Device); err != nil {
@@ -34,11 +35,28 @@ func (c *Conductor) declareAttachVolume() *workflow.Definition[deviceState] {
 				return c.idle(ctx, tx, r)
 			}}},
 		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[deviceState], _ workflow.Failure) error {
-			if err := c.dropDevice(ctx, tx, r.State.Device); err != nil {
+			d := r.State.Device
+			var err error
+			if r.State.Held {
+				err = c.Volumes.Attached(ctx, tx, d.VolumeID, d.AttachmentID, r.State.Host, d.Device)
+			} else {
+				err = c.dropDevice(ctx, tx, d)
+			}
+			if err != nil {
 				return err
 			}
 			return c.idle(ctx, tx, r)
 		},
+	}
+}
+
+// held is the undo of a plugging. A device of which the host does not say in time that the guest has let it go stays the server's: a volume must not be free for others while a guest may
+// write to it. It can be detached, or comes (again) with the next hard reboot.
+func held(unplug func(context.Context, *workflow.Run[deviceState]) error) func(context.Context, *workflow.Run[deviceState]) error {
+	return func(ctx context.Context, r *workflow.Run[deviceState]) error {
+		err := unplug(ctx, r)
+		r.State.Held = err != nil
+		return err
 	}
 }
 
@@ -64,14 +82,19 @@ func (c *Conductor) declareDetachVolume() *workflow.Definition[deviceState] {
 func (c *Conductor) declareAttachInterface() *workflow.Definition[deviceState] {
 	return &workflow.Definition[deviceState]{
 		Kind: "server.attach_interface", Deadline: attachDeadline,
-		Steps: []workflow.Step[deviceState]{{Name: "plug", Do: c.plugInterface, Undo: c.unplugInterface,
+		Steps: []workflow.Step[deviceState]{{Name: "plug", Do: c.plugInterface, Undo: held(c.unplugInterface),
 			Commit: func(ctx context.Context, tx *db.Tx, r *workflow.Run[deviceState]) error {
 				if err := c.Networks.PortsActive(ctx, tx, r.Subject); err != nil {
 					return err
 				}
 				return c.idle(ctx, tx, r)
 			}}},
-		Fail: c.dropInterface,
+		Fail: func(ctx context.Context, tx *db.Tx, r *workflow.Run[deviceState], f workflow.Failure) error {
+			if r.State.Held {
+				return c.idle(ctx, tx, r)
+			}
+			return c.dropInterface(ctx, tx, r, f)
+		},
 	}
 }
 

@@ -351,6 +351,9 @@ func TestDevices(t *testing.T) {
 	require.Equal(t, "no slot", r.Err)
 	require.Equal(t, "plug", r.ErrStep)
 	require.Equal(t, hostapi.ErrHost, r.ErrKind)
+	require.Equal(t, []string{"v1"}, volumes(), "the guest may have it yet, until a detach says that it has not")
+	detach.ID, detach.Epoch = "undo", 4
+	h.ok(detach)
 	require.Empty(t, volumes(), "what could not be plugged in is not there at the next start")
 
 	plug, unplug := command(hostapi.OpAttachInterface, s1, 5), command(hostapi.OpDetachInterface, s1, 6)

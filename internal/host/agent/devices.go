@@ -9,7 +9,8 @@ import (
 )
 
 // The spec is changed before a device is plugged in and after it is taken out: whatever the line of a crash, a device that the guest has is in the
-// spec, so that the next start has it too and a repeated command ends the same way.
+// spec, so that the next start has it too and a repeated command ends the same way. A plugging that fails leaves it there (a monitor that was silent may yet do what it was told); the
+// controller's undo, a detach, takes it out.
 
 func (a *Agent) attachVolume(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
 	v := cmd.Volume
@@ -23,27 +24,13 @@ func (a *Agent) attachVolume(ctx context.Context, in *instance, cmd hostapi.Comm
 	if err != nil {
 		return err
 	}
-	err = st.do("plug", func() (string, error) {
+	return st.do("plug", func() (string, error) {
 		running, err := a.running(ctx, in)
 		if err != nil || !running {
 			return "not running", err
 		}
 		return "hot", a.cfg.Driver.AttachDisk(ctx, in.id, volumeDisk(*v))
 	})
-	if err != nil {
-		return a.unplugSpec(in, v.VolumeID, err)
-	}
-	return nil
-}
-
-// unplugSpec takes a volume that could not be plugged in out of the spec again and gives back why.
-func (a *Agent) unplugSpec(in *instance, volumeID string, why error) error {
-	if err := in.editSpec(func(s *hostapi.InstanceSpec) {
-		s.Volumes = slices.DeleteFunc(s.Volumes, func(o hostapi.VolumeSpec) bool { return o.VolumeID == volumeID })
-	}); err != nil {
-		return err
-	}
-	return why
 }
 
 func (a *Agent) detachVolume(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
@@ -61,7 +48,9 @@ func (a *Agent) detachVolume(ctx context.Context, in *instance, cmd hostapi.Comm
 	if err != nil {
 		return err
 	}
-	return a.unplugSpec(in, id, nil)
+	return in.editSpec(func(s *hostapi.InstanceSpec) {
+		s.Volumes = slices.DeleteFunc(s.Volumes, func(o hostapi.VolumeSpec) bool { return o.VolumeID == id })
+	})
 }
 
 func (a *Agent) attachInterface(ctx context.Context, in *instance, cmd hostapi.Command, st *steps) error {
