@@ -106,14 +106,7 @@ func (a *Agent) destroy(ctx context.Context, in *instance, st *steps) error {
 	in.spec = nil // its ports are no longer wanted
 	in.mu.Unlock()
 	err := st.do("network", func() (string, error) {
-		err := a.render(ctx)
-		if err == nil || ctx.Err() != nil {
-			return "", err
-		}
-		// The plane has removed what it could; what is wrong with another's port must not keep this server from going. Every later render
-		// removes what was left, and fsck names it.
-		a.cfg.Log.Warn("networking of the host is not whole", "server", in.id, "err", err)
-		return "another port is not whole", nil
+		return a.unplug(ctx, in.id)
 	})
 	if err != nil {
 		return err

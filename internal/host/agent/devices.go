@@ -99,7 +99,7 @@ func (a *Agent) detachInterface(ctx context.Context, in *instance, cmd hostapi.C
 	if err != nil {
 		return err
 	}
-	return st.do("network", func() (string, error) { return "", a.render(ctx) })
+	return st.do("network", func() (string, error) { return a.unplug(ctx, in.id) })
 }
 
 func (a *Agent) running(ctx context.Context, in *instance) (bool, error) {

@@ -74,12 +74,8 @@ func (a *Agent) park(ctx context.Context, in *instance, token string) error {
 	if err := in.setState(func(s *instanceState) { s.Parked, s.Offer = true, token }); err != nil {
 		return err
 	}
-	if err := a.render(ctx); err != nil && ctx.Err() != nil {
-		return err
-	} else if err != nil { // as at a destroy: what is wrong with another's port must not keep this server
-		a.cfg.Log.Warn("networking of the host is not whole", "server", in.id, "err", err)
-	}
-	return nil
+	_, err := a.unplug(ctx, in.id)
+	return err
 }
 
 // moveIn makes the server from disks that come from elsewhere.

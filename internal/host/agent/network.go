@@ -41,6 +41,17 @@ func (a *Agent) plug(ctx context.Context, spec *hostapi.InstanceSpec) (string, e
 	return "another port is not whole", nil
 }
 
+// unplug takes away ports that no spec has any more. The plane removes what it can: what is wrong with another's port must not keep this server from going. Every later render
+// removes what was left, and fsck names it.
+func (a *Agent) unplug(ctx context.Context, server string) (string, error) {
+	err := a.render(ctx)
+	if err == nil || ctx.Err() != nil {
+		return "", err
+	}
+	a.cfg.Log.Warn("networking of the host is not whole", "server", server, "err", err)
+	return "another port is not whole", nil
+}
+
 // fetchTime bounds the wait for a document. Heartbeats wait with it: a host must not seem dead for an answer that was lost.
 const fetchTime = 8 * time.Second
 
