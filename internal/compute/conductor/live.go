@@ -84,8 +84,7 @@ func (c *Conductor) sendLive(ctx context.Context, r *workflow.Run[moveState]) er
 // keepLive has the guest go on at the source. There it runs as ever, unless it had left: then what was sent stands there still, and goes on only with the destination's word that it
 // has nothing. A source that is down is not waited for: what it has shows when it is back.
 func (c *Conductor) keepLive(ctx context.Context, r *workflow.Run[moveState]) error {
-	unsure := c.dropDest(ctx, r)
-	r.State.Unsure = false
+	unsure := c.dropDest(ctx, r) // until the source says otherwise the guest has left
 	spec, err := c.moveSpec(ctx, r, oldFlavor)
 	if err != nil {
 		return err
@@ -101,13 +100,13 @@ func (c *Conductor) keepLive(ctx context.Context, r *workflow.Run[moveState]) er
 		_, err := c.ask(ctx, r, r.State.Source, again.step, again.op, spec, hostapi.MoveTask{PowerOn: true, Peer: r.State.Dest, Alone: unsure == nil})
 		var down *hostDown
 		if errors.As(err, &down) {
-			return nil
+			break
 		}
 		if err != nil {
-			r.State.Unsure = unsure != nil
 			return errors.Join(err, unsure)
 		}
 	}
+	r.State.Unsure = false
 	return nil
 }
 
