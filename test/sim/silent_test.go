@@ -23,9 +23,10 @@ func TestADestinationThatStaysSilent(t *testing.T) {
 		wait   time.Duration // until all is given up
 		fenced bool          // the operator has forced the destination down
 	}{
-		"migrate":              {wait: 5 * time.Minute},
-		"migrate, forced down": {wait: 5 * time.Minute, fenced: true},
-		"live-migrate":         {wait: 2*time.Hour + 5*time.Minute},
+		"migrate":                   {wait: 5 * time.Minute},
+		"migrate, forced down":      {wait: 5 * time.Minute, fenced: true},
+		"live-migrate":              {wait: 2*time.Hour + 5*time.Minute},
+		"live-migrate, forced down": {wait: 5 * time.Minute, fenced: true},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			p := plan{Seed: 1, Acts: []act{{No: 1, At: time.Second, Kind: "create", B: 1}}}

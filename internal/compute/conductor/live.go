@@ -75,6 +75,8 @@ func (c *Conductor) sendLive(ctx context.Context, r *workflow.Run[moveState]) er
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &down) && c.Hosts.Fenced(r.State.Dest): // what was there is lost
+		return err
 	case res.ErrKind == hostapi.ErrAbsent || res.ErrKind == hostapi.ErrPermanent: // it has not come and will not: the last bytes were lost on the way, or the process there has died
 		return err
 	}
