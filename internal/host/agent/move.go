@@ -197,21 +197,16 @@ func (a *Agent) Offered(serverID, token string) (map[string]string, error) {
 	return a.cfg.Disks.Offer(in.dir)
 }
 
-// Awaits implements peer.Host.
-func (a *Agent) Awaits(serverID, token, _ string) error {
+// Arriving implements peer.Host.
+func (a *Agent) Arriving(ctx context.Context, serverID, token, name string, accept func() (net.Conn, error)) error {
 	_, state, err := a.offered(serverID, token)
 	if err == nil && state.Parked {
 		err = fault.Forbidden("no such offer")
 	}
-	return err
-}
-
-// Arriving implements peer.Host.
-func (a *Agent) Arriving(ctx context.Context, serverID, token, name string, conn net.Conn) error {
-	if err := a.Awaits(serverID, token, name); err != nil {
+	if err != nil {
 		return err
 	}
-	return a.cfg.Driver.Take(ctx, serverID, name, conn)
+	return a.cfg.Driver.Take(ctx, serverID, name, accept)
 }
 
 // liveTarget has a process wait for the guest, with disks of the right sizes.

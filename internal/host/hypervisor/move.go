@@ -14,9 +14,10 @@ type Mover interface {
 	// runs. An agent that dies meanwhile finds nothing to adopt: the sender then keeps the guest.
 	Await(ctx context.Context, g Guest) error
 
-	// Take gives a connection to the guest that awaits: name is one of the streams below. It returns when the connection is used up. A guest whose memory has come
-	// stands still until GoStream or Arrived has it run: the sender may still have failed at the very end, and let it go on where it was.
-	Take(ctx context.Context, id, name string, conn net.Conn) error
+	// Take gives a connection to the guest that awaits: name is one of the streams below. accept opens it, when all is ready for it: before that an error refuses the
+	// sender, and from then on Arrived waits for a guest whose memory comes. Take closes the connection and returns when it is used up. A guest whose memory has come stands
+	// still until GoStream or Arrived has it run: the sender may still have failed at the very end, and let it go on where it was.
+	Take(ctx context.Context, id, name string, accept Accept) error
 
 	// Arrived is nil when the guest has come, even one that has ended since; run has it run. It waits for one that is coming. fault.KindNotFound when
 	// nothing has come and nothing will: the sender may then take its guest back.
@@ -34,6 +35,9 @@ type Mover interface {
 	HurrySend(ctx context.Context, id string) error
 }
 
+// Accept opens a connection that another host asks for.
+type Accept func() (net.Conn, error)
+
 // Sending is how a guest is sent.
 type Sending struct {
 	Dial     func(ctx context.Context, name string) (net.Conn, error)
@@ -48,3 +52,15 @@ const (
 
 // DiskStream names the connection of a disk.
 func DiskStream(diskID string) string { return "disk-" + diskID }
+
+// Go is Take of GoStream: the sender hears whether the guest runs.
+func Go(ctx context.Context, d Mover, id string, accept Accept) error {
+	if err := d.Arrived(ctx, id, true); err != nil {
+		return err
+	}
+	conn, err := accept()
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}

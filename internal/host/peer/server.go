@@ -21,14 +21,12 @@ import (
 	"nephos/internal/fault"
 )
 
-// Host is what a Server asks of an agent. Both methods answer fault.KindForbidden when the token does not fit.
+// Host is what a Server asks of an agent. They answer fault.KindForbidden when the token does not fit.
 type Host interface {
 	// Offered gives the files of a server that has left, by name.
 	Offered(serverID, token string) (map[string]string, error)
-	// Arriving takes a connection over on which a guest comes, and returns when it is used up; name says what is on it.
-	Arriving(ctx context.Context, serverID, token, name string, conn net.Conn) error
-	// Awaits says whether Arriving would take such a connection now.
-	Awaits(serverID, token, name string) error
+	// Arriving takes a connection over on which a guest comes, closes it and returns when it is used up; name says what is on it. accept opens it; before that an error is a refusal.
+	Arriving(ctx context.Context, serverID, token, name string, accept func() (net.Conn, error)) error
 }
 
 // Server listens for other agents.
@@ -228,9 +226,6 @@ const protocol = "nephos-guest"
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	h, token, err := s.host(r)
 	server, name := r.PathValue("server"), r.PathValue("stream")
-	if err == nil {
-		err = h.Awaits(server, token, name)
-	}
 	if err == nil && r.Header.Get("Upgrade") != protocol {
 		err = fault.Conflict("an upgrade to %s is needed", protocol)
 	}
@@ -238,19 +233,27 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	conn, _, err := http.NewResponseController(w).Hijack()
+	accepted := false
+	err = h.Arriving(r.Context(), server, token, name, func() (net.Conn, error) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return nil, err
+		}
+		accepted = true
+		err = conn.SetDeadline(time.Time{})
+		if err == nil {
+			_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n", protocol)
+		}
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	})
 	if err != nil {
-		refuse(w, err)
-		return
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return
-	}
-	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: %s\r\nConnection: Upgrade\r\n\r\n", protocol); err != nil {
-		return
-	}
-	if err := h.Arriving(r.Context(), server, token, name, conn); err != nil {
 		s.log.Warn("stream of a guest that comes", "server", server, "stream", name, "err", err)
+		if !accepted {
+			refuse(w, err)
+		}
 	}
 }

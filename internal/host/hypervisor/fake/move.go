@@ -3,7 +3,6 @@ package fake
 import (
 	"context"
 	"encoding/json"
-	"net"
 
 	"nephos/internal/fault"
 	"nephos/internal/host/hypervisor"
@@ -34,10 +33,10 @@ func (d *Driver) Await(ctx context.Context, g hypervisor.Guest) error {
 }
 
 // Take implements hypervisor.Driver: the stream is the record of the guest, followed by a line end.
-func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error {
+func (d *Driver) Take(ctx context.Context, id, name string, accept hypervisor.Accept) error {
 	switch name {
 	case hypervisor.GoStream:
-		return d.Arrived(ctx, id, true)
+		return hypervisor.Go(ctx, d, id, accept)
 	case hypervisor.MemoryStream:
 	default:
 		return fault.NotFound("guest %s awaits no %s", id, name)
@@ -47,6 +46,11 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 		return err
 	}
 	defer ended()
+	conn, err := accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	var came record
 	if err := json.NewDecoder(conn).Decode(&came); err != nil {
 		return fault.Unavailable("guest %s: its stream broke off", id).WithCause(err)

@@ -44,12 +44,20 @@ func (r *road) dial(ctx context.Context, name string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	answer := make(chan error, 2)
 	r.taken.Go(func() {
-		defer there.Close()
-		if err := r.to.Driver().Take(r.t.Context(), r.id, name, there); err != nil {
+		err := r.to.Driver().Take(r.t.Context(), r.id, name, func() (net.Conn, error) {
+			answer <- nil
+			return there, nil
+		})
+		if err != nil {
 			r.t.Logf("%s: %v", name, err)
 		}
+		answer <- err
 	})
+	if err := <-answer; err != nil {
+		return nil, errors.Join(err, here.Close(), there.Close())
+	}
 	return here, nil
 }
 

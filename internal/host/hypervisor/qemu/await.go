@@ -113,7 +113,7 @@ func moving(disks []hypervisor.Disk) []hypervisor.Disk {
 }
 
 // Take implements hypervisor.Driver.
-func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error {
+func (d *Driver) Take(ctx context.Context, id, name string, accept hypervisor.Accept) error {
 	g, m, err := d.live(id)
 	if err != nil {
 		return err
@@ -126,12 +126,17 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 		if err != nil {
 			return fault.Unavailable("guest %s: its disks are not served", id).WithCause(err)
 		}
+		conn, err := accept()
+		if err != nil {
+			server.Close()
+			return err
+		}
 		splice(ctx, conn, server)
 		return nil
 	}
 	switch name {
 	case hypervisor.GoStream:
-		return d.Arrived(ctx, id, true)
+		return hypervisor.Go(ctx, d, id, accept)
 	case hypervisor.MemoryStream:
 	default:
 		return fault.NotFound("guest %s awaits no %s", id, name)
@@ -147,13 +152,18 @@ func (d *Driver) Take(ctx context.Context, id, name string, conn net.Conn) error
 	default:
 		close(m.coming.begun)
 	}
-	m.coming.err = d.take(ctx, g, m, conn)
+	m.coming.err = d.take(ctx, g, m, accept)
 	close(m.coming.ended)
 	return m.coming.err
 }
 
 // take reads the guest in; it stands still then.
-func (d *Driver) take(ctx context.Context, g *guest, m *machine, conn net.Conn) error {
+func (d *Driver) take(ctx context.Context, g *guest, m *machine, accept hypervisor.Accept) error {
+	conn, err := accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	f, err := fileOf(conn)
 	if err != nil {
 		return err
