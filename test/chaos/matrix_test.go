@@ -149,7 +149,9 @@ func (l *lane) rehearse(row scenario, failAt string) (points []string, outcome s
 		return nil, "", err
 	}
 	points = append(atController(), atAgent()...)
-	undone := slices.ContainsFunc(points, func(p string) bool { return strings.HasPrefix(p, "workflow/"+row.kind+"/") && strings.HasSuffix(p, "/undo") })
+	undone := slices.ContainsFunc(points, func(p string) bool {
+		return strings.HasPrefix(p, "workflow/"+row.kind+"/") && strings.HasSuffix(p, "/undo")
+	})
 	if failAt != "" && !l.c.controller.fired(leading(l.n), time.Second) || failAt == "" && undone && len(row.agentArms) == 0 {
 		return nil, "", errOther
 	}
