@@ -191,7 +191,13 @@ func (w *world) givenUp(id, a, b string) bool {
 	w.mu.Lock()
 	evacuated := slices.ContainsFunc(w.servers, func(t *thing) bool { return t.id == id && t.evacuated })
 	w.mu.Unlock()
-	return evacuated || w.wire.built(a, id) && w.wire.built(b, id)
+	tried := 0 // hosts that were told to build it: the build went on elsewhere, and the server may have moved on from there
+	for _, h := range w.hosts {
+		if w.wire.built(h.name, id) {
+			tried++
+		}
+	}
+	return evacuated || tried > 1 && (w.wire.built(a, id) || w.wire.built(b, id))
 }
 
 // reached says that a living controller and the host hear each other, and that none answers heartbeats which it cannot hear.
