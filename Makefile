@@ -52,7 +52,7 @@ build-chaos: ## bin/nephos-chaos: the binary with fault points
 chaos: build-chaos guest ## kills every process at the points of every workflow: the share of a few minutes; needs root
 	@scripts/chaos.sh
 
-soak: build-chaos guest ## the long proofs; hours
+soak: build-chaos guest ## the long proofs: every cell of the crash matrix, 10,000 histories; an hour and a half
 	NEPHOS_CHAOS_LONG=1 NEPHOS_CHAOS_TIMEOUT=12h scripts/chaos.sh
 	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 12h -v -seeds $${SEEDS:-10000} -first $${FIRST:-1}
 
