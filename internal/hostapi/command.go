@@ -137,6 +137,12 @@ type HostInfo struct {
 	PCI       string `json:"pci,omitempty"`        // devices to hand to guests, by alias: "gpu=2 nic=4"
 }
 
+// The names by which hosts tell that they can do what os-traits have no name for.
+const (
+	TraitCPULimits = "CUSTOM_NEPHOS_CPU_LIMITS" // hold guests to CPULimits
+	TraitPMU       = "CUSTOM_NEPHOS_PMU"        // give guests performance counters
+)
+
 // PCIDevices are the counts of PCI, by alias.
 func (h HostInfo) PCIDevices() map[string]int {
 	out := map[string]int{}

@@ -24,17 +24,66 @@ type InstanceSpec struct {
 	ForcedHost   bool           `json:"forced_host,omitempty"` // no other host may be tried when this one fails
 	Machine      MachineOptions `json:"machine"`
 	Layout       Layout         `json:"layout,omitzero"`
+	Limits       Limits         `json:"limits,omitzero"`
 	Rescue       *RescueSpec    `json:"rescue,omitempty"` // while the server is rescued
 }
 
-// MachineOptions are the hardware choices that image properties may make. Empty fields mean the driver's default.
+// MachineOptions are the hardware choices that image properties and extra specs of flavors may make. Empty fields mean the driver's default.
 type MachineOptions struct {
+	Type         string `json:"type,omitempty"`          // hw_machine_type: pc (default) or one of its versions
+	CDROMBus     string `json:"cdrom_bus,omitempty"`     // hw_cdrom_bus: ide (default), sata, scsi
 	DiskBus      string `json:"disk_bus,omitempty"`      // hw_disk_bus: virtio (default), scsi, ide, sata
 	VIFModel     string `json:"vif_model,omitempty"`     // hw_vif_model: virtio (default), e1000, e1000e, rtl8139
 	Firmware     string `json:"firmware,omitempty"`      // hw_firmware_type: bios (default), uefi
 	CmdlineExtra string `json:"cmdline_extra,omitempty"` // os_command_line, only with a kernel
 	GuestAgent   bool   `json:"guest_agent,omitempty"`   // hw_qemu_guest_agent: a channel to the QEMU guest agent
 	ShutdownTime int    `json:"shutdown_time,omitempty"` // os_shutdown_timeout: seconds that the guest has to end by itself; 0: what the command says
+
+	Watchdog       string `json:"watchdog,omitempty"`        // what happens when the guest leaves its watchdog unfed: none, pause, poweroff, reset; "": it has none
+	Video          string `json:"video,omitempty"`           // hw_video_model: vga (default), cirrus, bochs, virtio, none
+	VideoMiB       int    `json:"video_mib,omitempty"`       // memory of the screen; 0: the driver's choice
+	PMU            string `json:"pmu,omitempty"`             // on or off: the processors' performance counters; "": the accelerator's choice
+	HPET           string `json:"hpet,omitempty"`            // on or off; "": the machine's choice
+	BootMenu       bool   `json:"boot_menu,omitempty"`       // the firmware asks what to boot
+	HideHypervisor bool   `json:"hide_hypervisor,omitempty"` // the processor does not say which hypervisor it runs under
+	PackedRing     bool   `json:"packed_ring,omitempty"`     // virtio interfaces offer packed rings
+	NoRNG          bool   `json:"no_rng,omitempty"`          // no source of random numbers
+	RNGBytes       int    `json:"rng_bytes,omitempty"`       // random bytes per RNGPeriod; 0: no limit
+	RNGPeriod      int    `json:"rng_period,omitempty"`      // milliseconds; 0: a second
+	Tablet         bool   `json:"tablet,omitempty"`          // a USB tablet in addition to the PS/2 mouse
+	LocalTime      bool   `json:"local_time,omitempty"`      // the clock shows local time, as Windows expects
+}
+
+// Limits is what a guest may use of its host at most. The zero value limits nothing.
+type Limits struct {
+	Disk DiskLimits `json:"disk,omitzero"` // of each of its disks
+	CPU  CPULimits  `json:"cpu,omitzero"`
+	In   Bandwidth  `json:"in,omitzero"`  // of each of its interfaces: towards the guest
+	Out  Bandwidth  `json:"out,omitzero"` // from the guest
+}
+
+// DiskLimits bound one disk; 0: no limit. A total excludes the two that it is the sum of.
+type DiskLimits struct {
+	ReadBytes  int64 `json:"read_bytes,omitempty"` // a second
+	WriteBytes int64 `json:"write_bytes,omitempty"`
+	TotalBytes int64 `json:"total_bytes,omitempty"`
+	ReadOps    int64 `json:"read_ops,omitempty"`
+	WriteOps   int64 `json:"write_ops,omitempty"`
+	TotalOps   int64 `json:"total_ops,omitempty"`
+}
+
+// CPULimits bound the processors' time.
+type CPULimits struct {
+	Shares int64 `json:"shares,omitempty"` // weight beside others when processors are short, 2 to 262144; 1024 is the weight of one busy thread. 0: not weighed
+	Quota  int64 `json:"quota,omitempty"`  // microseconds that each virtual processor may run in a period; 0: no bound
+	Period int64 `json:"period,omitempty"` // microseconds, 1000 to 1000000; 0: the host's choice, 100000
+}
+
+// Bandwidth bounds one direction of an interface.
+type Bandwidth struct {
+	Average int64 `json:"average,omitempty"` // KiB a second; 0: no bound
+	Peak    int64 `json:"peak,omitempty"`    // KiB a second that Burst cannot go beyond either; 0: as fast as can be
+	Burst   int64 `json:"burst,omitempty"`   // KiB that may come at once beyond what Average brings in a second
 }
 
 // ImageSpec names the image bytes a root disk is made from.

@@ -64,6 +64,8 @@ type PortSpec struct {
 	AdminUp        bool              `json:"admin_up"`
 	DNSName        string            `json:"dns_name,omitempty"`
 	DHCPOptions    map[string]string `json:"dhcp_options,omitempty"`
+	In             Bandwidth         `json:"in,omitzero"` // what the server that has it may receive and send by it; the agent fills both in from Limits
+	Out            Bandwidth         `json:"out,omitzero"`
 	Revision       int64             `json:"revision"`
 }
 

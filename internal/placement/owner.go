@@ -84,13 +84,25 @@ func (i Inventory) owned(want Inventory) Inventory {
 	return i
 }
 
-// SyncTraits takes away those traits of before that are not in now, and adds those of now; others, which an operator gave, stay. Names that are neither standard nor
-// custom are left out. The generation grows only when something changed.
+// SyncTraits takes away those traits of before that are not in now, and adds those of now; others, which an operator gave, stay. Custom names come into being; names that
+// are neither standard nor custom are left out. The generation grows only when something changed.
 func SyncTraits(ctx context.Context, tx *db.Tx, providerID string, before, now []string) error {
-	return syncNames(ctx, tx, "provider_traits", "trait", providerID, before, slices.DeleteFunc(slices.Clone(now), func(t string) bool {
+	var known []string
+	for _, t := range now {
 		_, standard := slices.BinarySearch(StandardTraits, t)
-		return !standard
-	}))
+		switch {
+		case standard:
+		case !IsCustomName(t):
+			continue
+		case slices.Contains(before, t): // and so it exists
+		default:
+			if _, err := Traits.Create(ctx, tx, t); err != nil {
+				return err
+			}
+		}
+		known = append(known, t)
+	}
+	return syncNames(ctx, tx, "provider_traits", "trait", providerID, before, known)
 }
 
 // SyncAggregates does the same for the aggregates of a provider.

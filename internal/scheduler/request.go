@@ -14,6 +14,7 @@ type Request struct {
 	Target        string   // only this host, which an administrator named; unlike with Forced it must pass all filters
 	ImageProps    map[string]string
 	ExtraSpecs    map[string]string
+	Traits        []string // of the host itself, that what flavor and image say needs without naming them
 	Policy        GroupPolicy
 	GroupHosts    map[string]int // host → members of the server's group there
 	MaxPerHost    int            // anti-affinity's max_server_per_host; 0: 1
