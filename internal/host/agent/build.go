@@ -57,12 +57,15 @@ func (a *Agent) powerOn(ctx context.Context, in *instance, st *steps) error {
 
 // prepare makes the disks and the config drive and describes the guest.
 func (a *Agent) prepare(ctx context.Context, in *instance, spec *hostapi.InstanceSpec, st *steps) (hypervisor.Guest, error) {
-	g := hypervisor.Guest{ID: spec.ServerID, VCPUs: spec.VCPUs, RAMMiB: spec.RAMMiB, Layout: spec.Layout, Machine: spec.Machine}
+	g := hypervisor.Guest{ID: spec.ServerID, VCPUs: spec.VCPUs, RAMMiB: spec.RAMMiB, Layout: spec.Layout, Machine: spec.Machine, CPU: spec.Limits.CPU}
 	p, err := a.cfg.Disks.Prepare(ctx, in.dir, spec, st.do)
 	if err != nil {
 		return g, err
 	}
 	g.Disks, g.Kernel, g.Initrd, g.Cmdline = p.Disks, p.Kernel, p.Ramdisk, p.Cmdline
+	for i := range g.Disks { // the local ones: Nova limits volumes by their type only
+		g.Disks[i].Limits = spec.Limits.Disk
+	}
 	for _, v := range spec.Volumes {
 		g.Disks = append(g.Disks, volumeDisk(v))
 	}

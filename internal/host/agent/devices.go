@@ -72,7 +72,9 @@ func (a *Agent) attachInterface(ctx context.Context, in *instance, cmd hostapi.C
 			if err != nil || !running {
 				return "not running", err
 			}
-			return "hot", a.cfg.Driver.AttachNIC(ctx, in.id, a.nic(*n))
+			nic := a.nic(*n)
+			nic.Packed = in.currentSpec().Machine.PackedRing
+			return "hot", a.cfg.Driver.AttachNIC(ctx, in.id, nic)
 		})
 	}
 	return err

@@ -291,7 +291,7 @@ func (a *Agent) desired() hostapi.NetworkDocument {
 			if k, ok := known[p.ID]; ok && k.Revision >= p.Revision {
 				p = k
 			}
-			p.ServerID = spec.ServerID
+			p.ServerID, p.In, p.Out = spec.ServerID, spec.Limits.In, spec.Limits.Out
 			ports[p.ID] = p
 			if old, ok := nets[n.Network.ID]; !ok || old.Revision < n.Network.Revision {
 				nets[n.Network.ID] = n.Network

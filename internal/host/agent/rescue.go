@@ -60,6 +60,9 @@ func (a *Agent) rescued(ctx context.Context, dir string, spec *hostapi.InstanceS
 	if err != nil {
 		return err
 	}
+	for i := range p.Disks {
+		p.Disks[i].Limits = spec.Limits.Disk
+	}
 	own := g.Disks
 	for i := range own {
 		own[i].BootIndex = -1

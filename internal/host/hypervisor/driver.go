@@ -99,7 +99,7 @@ type Driver interface {
 	// fault.KindNotFound when there never was such a guest.
 	ConsoleLog(ctx context.Context, id string, n int) ([]byte, error)
 
-	// Events carries the ends of guests that no verb of the driver asked for. The channel is closed by Close. It never blocks the driver:
+	// Events carries the ends and pauses of guests that no verb of the driver asked for. The channel is closed by Close. It never blocks the driver:
 	// a reader who is slow gets them later.
 	Events() <-chan Event
 
@@ -133,11 +133,11 @@ func (s Status) Running() bool {
 	return s.Power == hostapi.PowerRunning || s.Power == hostapi.PowerPaused
 }
 
-// Event is a guest's end that came from the guest or from outside. Reboots from inside are none: the guest runs before and after, and a BIOS
-// makes them too.
+// Event is a guest's end that came from the guest or from outside, or its being paused by its watchdog. Reboots from inside are none: the guest runs before and after, and a
+// BIOS makes them too.
 type Event struct {
 	ID    string
-	Power hostapi.PowerState // PowerShutdown or PowerCrashed
+	Power hostapi.PowerState // PowerShutdown, PowerCrashed or PowerPaused
 	Why   string
 	At    time.Time
 }

@@ -24,7 +24,8 @@ type Guest struct {
 	Initrd  string
 	Cmdline string
 	Layout  hostapi.Layout
-	Machine hostapi.MachineOptions // DiskBus and VIFModel are the default for disks and NICs that name none
+	Machine hostapi.MachineOptions // DiskBus, CDROMBus and VIFModel are the default for disks and NICs that name none
+	CPU     hostapi.CPULimits
 }
 
 // Disk is one disk. The driver opens the files itself, with the agent's rights; the process that runs the guest never sees a path.
@@ -38,6 +39,7 @@ type Disk struct {
 	Bus       string // virtio, scsi, ide, sata; empty: the machine's DiskBus, else virtio (for a CDROM: ide)
 	Serial    string // what the guest reads as the serial number, cut to 20 bytes as Nova does; empty: the ID
 	CDROM     bool
+	Limits    hostapi.DiskLimits
 }
 
 // Layer is one read-only file below a qcow2 overlay.
@@ -52,6 +54,7 @@ type NIC struct {
 	MAC    string
 	Model  string // virtio, e1000, e1000e, rtl8139; empty: the machine's VIFModel, else virtio
 	MTU    int    // told to the guest by virtio-net; 0: not told
+	Packed bool   // offers packed rings, where the model is virtio
 	// OpenTap gives the open tap (the data plane's OpenTap); the driver closes it. Nil: a NIC whose cable is not plugged in.
 	OpenTap func(ctx context.Context) (*os.File, error)
 }
@@ -70,6 +73,9 @@ var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 	buses    = []string{"virtio", "scsi", "ide", "sata"}
 	models   = []string{"virtio", "e1000", "e1000e", "rtl8139"}
+	screens  = []string{"", "vga", "cirrus", "bochs", "virtio", "none"}
+	unfed    = []string{"", "none", "pause", "poweroff", "reset"}
+	machine  = regexp.MustCompile(`^(pc(-i440fx-[0-9]+\.[0-9]+)?)?$`)
 )
 
 // Resolved checks g and returns it with every default filled in. The error is fault.KindInvalid and names the part.
@@ -83,6 +89,12 @@ func (g Guest) Resolved() (Guest, error) {
 		return g, fault.Invalid("ram", "guest %s: %d MiB of memory", g.ID, g.RAMMiB)
 	case g.Machine.Firmware != "" && g.Machine.Firmware != "bios" && g.Machine.Firmware != "uefi":
 		return g, fault.Invalid("hw_firmware_type", "guest %s: firmware %q is neither bios nor uefi", g.ID, g.Machine.Firmware)
+	case !machine.MatchString(g.Machine.Type):
+		return g, fault.Invalid("hw_machine_type", "guest %s: machine type %q is none of pc, pc-i440fx-N.N", g.ID, g.Machine.Type)
+	case !slices.Contains(screens, g.Machine.Video):
+		return g, fault.Invalid("hw_video_model", "guest %s: screen %q is none of vga, cirrus, bochs, virtio, none", g.ID, g.Machine.Video)
+	case !slices.Contains(unfed, g.Machine.Watchdog):
+		return g, fault.Invalid("hw_watchdog_action", "guest %s: watchdog action %q is none of none, pause, poweroff, reset", g.ID, g.Machine.Watchdog)
 	case g.Kernel == "" && g.Initrd != "":
 		return g, fault.Invalid("ramdisk_id", "guest %s: a ramdisk without a kernel", g.ID)
 	case len(g.Disks) > MaxDisks:
@@ -130,6 +142,8 @@ func (g Guest) Resolved() (Guest, error) {
 func (d Disk) Resolved(m hostapi.MachineOptions) (Disk, error) {
 	if d.Bus == "" {
 		switch {
+		case d.CDROM && m.CDROMBus != "":
+			d.Bus = m.CDROMBus
 		case m.DiskBus != "":
 			d.Bus = m.DiskBus
 		case d.CDROM:
@@ -192,6 +206,7 @@ func (n NIC) Resolved(m hostapi.MachineOptions) (NIC, error) {
 		return n, fault.Invalid("mtu", "port %s: MTU %d", n.PortID, n.MTU)
 	}
 	n.MAC = mac.String()
+	n.Packed = n.Packed || m.PackedRing
 	return n, nil
 }
 

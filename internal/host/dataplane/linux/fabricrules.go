@@ -95,6 +95,7 @@ func bridgeTable(p *plan) nftTable {
 			"oifname . ether saddr @local-macs drop",
 		}},
 	}
+	limitPorts(p, &t)
 	return t
 }
 

@@ -58,6 +58,7 @@ func varied() hostapi.NetworkDocument {
 	d.Ports[0].Addresses = append(d.Ports[0].Addresses, hostapi.Address{IP: "fd00::11"})
 	d.Ports[0].AllowedPairs = []hostapi.Pair{{IP: "10.0.0.64/26"}, {IP: "10.0.0.70", MAC: "fa:16:3e:00:00:70"}, {IP: "fd00:1::/64"}}
 	d.Ports[1].PortSecurity = false
+	d.Ports[1].In, d.Ports[1].Out = hostapi.Bandwidth{Average: 1000, Peak: 2000, Burst: 300}, hostapi.Bandwidth{Average: 10}
 	d.Ports[2].SecurityGroups = append(d.Ports[2].SecurityGroups, id("stateless"))
 	less := group("stateless", nil,
 		hostapi.RuleSpec{ID: id("s1"), Direction: "ingress", EtherType: "IPv4", Protocol: "udp", PortMin: intp(5000), PortMax: intp(5010), RemotePrefix: "10.9.8.7/8"},

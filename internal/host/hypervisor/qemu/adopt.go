@@ -43,6 +43,9 @@ func (d *Driver) Adopt(ctx context.Context) ([]hypervisor.Status, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	if err := d.groups.sweep(d.name("")); err != nil {
+		d.cfg.Log.Error("control groups left", "err", err)
+	}
 	return d.List(ctx)
 }
 
@@ -81,7 +84,7 @@ func (d *Driver) adopt(ctx context.Context, rec record, pid int) error {
 		d.cfg.Log.Error("monitor of an adopted guest does not answer", "guest", rec.ID, "pid", pid, "err", err)
 		g.rec.Why = "adopted; its monitor does not answer"
 	} else {
-		m.attach(client)
+		m.attach(client, rec.Unfed)
 	}
 	g.rec.PID, g.rec.Ticks = p.pid, p.ticks
 	if err := writeRecord(g.dir, g.rec, false); err != nil {
@@ -139,6 +142,12 @@ func (d *Driver) catchUp(ctx context.Context, g *guest, m *machine) error {
 		d.finish(ctx, g, m, phaseShutdown, "shut down from inside")
 	case "guest-panicked":
 		d.finish(ctx, g, m, phaseCrashed, "the guest's kernel panicked")
+	case "watchdog":
+		if g.rec.Unfed {
+			d.finish(ctx, g, m, phaseShutdown, unfedWhy)
+		} else {
+			m.paused.Store(true)
+		}
 	case "postmigrate", "finish-migrate": // a suspend was interrupted before its file was whole
 		return m.turn(ctx, "cont")
 	case "running":

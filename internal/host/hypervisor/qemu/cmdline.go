@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -46,16 +47,20 @@ const consoleSet = 1
 func commandLine(l launch) []string {
 	g := l.guest
 	a := []string{"-name", "guest=" + l.name, "-nodefaults", "-no-user-config", "-sandbox", sandbox, "-msg", "timestamp=on"}
-	machine := "pc,usb=off"
+	machine := cmp.Or(g.Machine.Type, "pc") + ",usb=off"
 	if l.firmware != nil {
 		machine += ",pflash0=code,pflash1=vars"
 	}
+	if g.Machine.HPET != "" {
+		machine += ",hpet=" + g.Machine.HPET
+	}
 	a = append(a, "-machine", machine)
 	if l.accel == "kvm" {
-		a = append(a, "-accel", "kvm", "-cpu", "host")
+		a = append(a, "-accel", "kvm")
 	} else {
-		a = append(a, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", translationMiB(g.RAMMiB)), "-cpu", "max")
+		a = append(a, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", translationMiB(g.RAMMiB)))
 	}
+	a = append(a, "-cpu", cpuArg(l.accel, g.Machine))
 	smp, memory := layoutArgs(g.Layout, l.place, g.VCPUs)
 	a = append(a, memory...)
 	a = append(a,
@@ -64,20 +69,17 @@ func commandLine(l launch) []string {
 		"-uuid", g.ID,
 		"-smbios", fmt.Sprintf("type=1,manufacturer=%s,product=%s,version=%s,serial=%s,uuid=%s,family=Virtual Machine", smbiosVendor, smbiosProduct, "1", g.ID, g.ID),
 		"-smbios", "type=3,manufacturer="+smbiosVendor+",asset="+smbiosProduct,
-		"-rtc", "base=utc,driftfix=slew",
-		"-boot", "menu=off,strict=on",
-		"-action", "reboot=reset,shutdown=pause,panic=pause",
+		"-rtc", "base="+clockBase(g.Machine)+",driftfix=slew",
+		"-boot", "menu="+onOff(g.Machine.BootMenu)+",strict=on",
+		"-action", "reboot=reset,shutdown=pause,panic=pause"+watchdogAction(g.Machine),
 		"-display", "none", "-vnc", "none",
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d,server=on,wait=off", l.monitor),
 		"-mon", "chardev=monitor,mode=control",
 		"-add-fd", fmt.Sprintf("fd=%d,set=%d,opaque=console", l.console, consoleSet),
 		"-chardev", fmt.Sprintf("socket,id=serial,fd=%d,server=on,wait=off,logfile=/dev/fdset/%d,logappend=on", l.serial, consoleSet),
 		"-device", "isa-serial,chardev=serial,index=0",
-		"-device", "VGA,id=video,vgamem_mb=16,addr="+hex2(slotVideo),
-		"-object", "rng-builtin,id=random",
-		"-device", "virtio-rng-pci,id=rng,rng=random,addr="+hex2(slotRNG),
-		"-device", "pvpanic",
 	)
+	a = append(a, machineDevices(g.Machine)...)
 	if l.agent != 0 {
 		a = append(a, "-chardev", fmt.Sprintf("socket,id=agent,fd=%d,server=on,wait=off", l.agent), "-device", "virtio-serial-pci,id=channel,max_ports=2,addr="+hex2(slotChannel),
 			"-device", "virtserialport,bus=channel.0,nr=1,chardev=agent,name="+agentPort)
@@ -127,8 +129,11 @@ func commandLine(l launch) []string {
 			a = append(a, "-append", line)
 		}
 	}
-	if l.incoming {
+	switch {
+	case l.incoming:
 		a = append(a, "-S", "-incoming", "defer")
+	case heldBack(g):
+		a = append(a, "-S")
 	}
 	return a
 }
@@ -174,6 +179,7 @@ type frontend struct {
 	MAC       string  `json:"mac,omitempty"`
 	MTU       int     `json:"host_mtu,omitempty"`
 	ROMFile   *string `json:"romfile,omitempty"`
+	Packed    bool    `json:"packed,omitempty"`
 }
 
 // nodeName fits a disk id of any length into the 31 bytes of a block node's name.
@@ -236,7 +242,7 @@ func nicFrontend(n hypervisor.NIC, slot int, connected bool) frontend {
 	noROM := ""
 	f := frontend{Driver: n.Model, ID: nicDevice(n.PortID), MAC: n.MAC, Bus: "pci.0", Addr: hex2(slot), ROMFile: &noROM}
 	if n.Model == "virtio" {
-		f.Driver, f.MTU = "virtio-net-pci", n.MTU
+		f.Driver, f.MTU, f.Packed = "virtio-net-pci", n.MTU, n.Packed
 	}
 	if connected {
 		f.Netdev = netdev(n.PortID)

@@ -43,6 +43,10 @@ func cases() map[string]launch {
 			{CPUs: []int{3}, RAMMiB: 128}}}}, accel: "tcg", place: place{Cells: []int{1, 0}, Pins: []int{4, 5, 6, 1}}},
 		"huge pages": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 128, Layout: hostapi.Layout{Pages: 2048, Nodes: []hostapi.Node{{CPUs: []int{0}, RAMMiB: 128}}}}, accel: "tcg",
 			place: place{Cells: []int{0}, Pages: 2048}},
+		"options": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 64, Disks: []hypervisor.Disk{{ID: "root", Path: "/i/root", Format: "qcow2", BootIndex: 0, Limits: hostapi.DiskLimits{TotalOps: 100}}, config},
+			NICs: []hypervisor.NIC{nic}, Machine: hostapi.MachineOptions{Type: "pc-i440fx-7.0", CDROMBus: "sata", Watchdog: "reset", Video: "bochs", VideoMiB: 24, PMU: "off", HPET: "off", BootMenu: true,
+				HideHypervisor: true, PackedRing: true, RNGBytes: 1024, Tablet: true, LocalTime: true}}, accel: "tcg", disks: [][]int{{6}, {7}}, taps: []int{8}},
+		"options kvm": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 64, Machine: hostapi.MachineOptions{Watchdog: "poweroff", Video: "none", PMU: "on", HideHypervisor: true, NoRNG: true}}, accel: "kvm"},
 		"uefi resume": {guest: hypervisor.Guest{VCPUs: 1, RAMMiB: 4096, Machine: hostapi.MachineOptions{Firmware: "uefi"}}, accel: "tcg",
 			firmware: []int{6, 7}, incoming: true},
 	}

@@ -37,6 +37,11 @@
 // node of the host, memory bound there, threads bound to that node or to dedicated processors one by one. Driver.places holds all of them, under Driver.mu, from the choice until the
 // process is dead; the record holds a guest's own, so that an agent that comes back knows what is taken. A place is chosen anew at each start, resume and arrival.
 //
+// # What a guest may use
+//
+// Limits of a disk are on its device, set before the guest runs (throttle.go). Limits of processors are a control group of the guest's own (cgroup.go), made before its process and
+// removed after it; Adopt takes away what a crash left. A watchdog that is to power its guest off pauses it, and the watcher, or Adopt, does the rest: QEMU would go without a word.
+//
 // # Goroutines
 //
 // One keeper per Driver bounds console logs. One watcher per running guest owns the guest's events and its end: it alone marks a guest

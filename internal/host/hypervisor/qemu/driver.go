@@ -37,6 +37,7 @@ type Driver struct {
 	cred     *syscall.Credential
 	boot     string
 	topology topology
+	groups   groups
 	events   *hypervisor.EventQueue
 	locks    hypervisor.Locks
 	copies   hypervisor.Locks // by guest and disk: a copy takes minutes and must not hold up the guest's other verbs
@@ -82,7 +83,7 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{cfg: cfg, cred: cred, boot: bootID(), topology: machine, places: map[string]place{}, events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}, sends: map[string]*sending{}}
+	d := &Driver{cfg: cfg, groups: findGroups(cgroups, processName(cfg.Instances, "")), cred: cred, boot: bootID(), topology: machine, places: map[string]place{}, events: hypervisor.NewEventQueue(), accelMu: make(chan struct{}, 1), guests: map[string]*guest{}, sends: map[string]*sending{}}
 	d.background, d.cancel = context.WithCancel(context.Background())
 	d.running.Go(d.keepConsoles)
 	return d, nil
@@ -114,7 +115,12 @@ func (d *Driver) Info(ctx context.Context) (hypervisor.Info, error) {
 	if err != nil {
 		return hypervisor.Info{}, err
 	}
-	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail, Traits: strings.Fields(a.Traits),
+	traits := strings.Fields(a.Traits)
+	if d.groups.root != "" {
+		traits = append(traits, hostapi.TraitCPULimits)
+		slices.Sort(traits)
+	}
+	return hypervisor.Info{Driver: "qemu", Version: a.Version, Accel: a.Accel, Detail: a.Detail, Traits: traits,
 		NUMACells: len(d.topology.cells), Dedicated: len(d.topology.dedicated), PageSizes: d.topology.pageSizes()}, nil
 }
 

@@ -154,7 +154,7 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 		}
 		switch {
 		case there:
-			return nil
+			return m.throttle(ctx, disk) // a crash may have come before it
 		case disk.Bus == "ide" || disk.Bus == "sata":
 			return fault.Conflict("disk %s: the %s bus takes no disk while guest %s runs", disk.ID, disk.Bus, id)
 		case disk.Bus == "scsi" && !slices.Contains(have, "scsi"):
@@ -172,7 +172,7 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 			front := diskFrontend(disk, slot, 0)
 			front.ID = device
 			if err = m.do(ctx, "device_add", front, nil); err == nil {
-				return nil
+				return m.throttle(ctx, disk)
 			}
 			err = errors.Join(err, m.dropNode(ctx, disk.ID))
 		}

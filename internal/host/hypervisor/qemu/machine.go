@@ -21,6 +21,7 @@ type machine struct {
 	paused  atomic.Bool       // set by the monitor's reader, so true to every reply
 	ending  atomic.Bool       // it stands because it has ended, not because it is paused
 	asked   atomic.Bool       // a verb wants it to end: no Event
+	unfed   bool              // its watchdog powers it off; set before its watcher starts
 	ended   chan struct{}     // closed by the watcher when the guest's record tells the end
 	coming  *arrival          // of a process that was started to wait for a guest; set before anybody else knows the machine
 	rebirth chan struct{}     // buffered 1: the watcher has started the guest again after a soft reboot
@@ -31,10 +32,10 @@ func newMachine(p *process) *machine {
 }
 
 // attach gives the machine its monitor, before its watcher starts.
-func (m *machine) attach(c *qmp.Client) {
-	m.client = c
+func (m *machine) attach(c *qmp.Client, unfed bool) {
+	m.client, m.unfed = c, unfed
 	c.Notify(m.see)
-	m.sub = c.Subscribe("SHUTDOWN", "GUEST_PANICKED")
+	m.sub = c.Subscribe("SHUTDOWN", "GUEST_PANICKED", "WATCHDOG")
 }
 
 // see follows what stop, cont and the guest do to the processors. It runs in the monitor's reader.
@@ -42,6 +43,8 @@ func (m *machine) see(e qmp.Event) {
 	switch e.Name {
 	case "SHUTDOWN", "GUEST_PANICKED":
 		m.ending.Store(true)
+	case "WATCHDOG": // its STOP comes after it
+		m.ending.Store(m.unfed)
 	case "STOP":
 		m.paused.Store(!m.ending.Load())
 	case "RESUME":
@@ -139,6 +142,20 @@ func (d *Driver) follow(g *guest, m *machine, e qmp.Event) {
 	switch e.Name {
 	case "GUEST_PANICKED":
 		d.finish(ctx, g, m, phaseCrashed, "the guest's kernel panicked")
+	case "WATCHDOG":
+		var w struct {
+			Action string `json:"action"`
+		}
+		if err := e.Decode(&w); err != nil {
+			w.Action = err.Error()
+		}
+		d.cfg.Log.Info("the guest's watchdog was not fed", "guest", g.id, "action", w.Action)
+		switch {
+		case m.unfed:
+			d.finish(ctx, g, m, phaseShutdown, unfedWhy)
+		case w.Action == "pause":
+			d.tell(g.id, hostapi.PowerPaused, "stopped by its watchdog, which was not fed")
+		}
 	case "SHUTDOWN":
 		var s struct {
 			Guest  bool   `json:"guest"`
@@ -214,6 +231,7 @@ func (d *Driver) ended(g *guest, m *machine) {
 	}
 	d.note(g, phaseCrashed, why)
 	d.leavePlace(g.id) // before anybody can start it again
+	d.dropGroup(g.id)
 	g.mu.Lock()
 	g.rec.PID, g.rec.Ticks, g.rec.Rebooting, g.rec.Frozen, g.rec.Place = 0, 0, false, false, place{}
 	if err := writeRecord(g.dir, g.rec, false); err != nil {
@@ -264,6 +282,9 @@ func (d *Driver) stop(g *guest, m *machine) error {
 }
 
 const quitPatience = 5 * time.Second
+
+// unfedWhy is the reason in Status of a guest whose watchdog powered it off.
+const unfedWhy = "powered off by its watchdog, which was not fed"
 
 // cutOff is the reason in Status of a guest that a verb ended.
 const cutOff = "powered off"

@@ -106,7 +106,7 @@ func choose(ctx context.Context, binary, want, cache string, cred *syscall.Crede
 		return accelerator{}, err
 	}
 	_, noKVM := os.Stat("/dev/kvm")
-	key := fmt.Sprintf("2 | %s %d %d | %s | %s | kvm %t | %s", path, st.Size(), st.ModTime().Unix(), unix.ByteSliceToString(kernel.Release[:]), cpuModel(), noKVM == nil, want)
+	key := fmt.Sprintf("3 | %s %d %d | %s | %s | kvm %t | %s", path, st.Size(), st.ModTime().Unix(), unix.ByteSliceToString(kernel.Release[:]), cpuModel(), noKVM == nil, want)
 	var a accelerator
 	if b, err := os.ReadFile(cache); err == nil && json.Unmarshal(b, &a) == nil && a.Key == key {
 		return a, nil

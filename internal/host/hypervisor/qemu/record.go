@@ -50,6 +50,7 @@ type record struct {
 	Frozen    bool           `json:"frozen,omitempty"`    // its file systems may be frozen: whoever finds this thaws them
 	Sending   string         `json:"sending,omitempty"`   // it is being sent to another host, or has been: "running" or "paused", as it was before
 	Place     place          `json:"place,omitzero"`      // where its layout lies, while it runs
+	Unfed     bool           `json:"unfed,omitempty"`     // its watchdog powers it off: QEMU then stands in state "watchdog"
 	Came      bool           `json:"came,omitempty"`      // from another host; also when it has ended since
 	Slots     map[string]int `json:"slots"`               // device id → PCI slot; kept over a suspend, as memory and slots belong together
 }

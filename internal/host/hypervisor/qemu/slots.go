@@ -14,8 +14,11 @@ const (
 	slotRNG     = slotDisk + hypervisor.MaxDisks // 0x1b
 	slotSCSI    = slotRNG + 1
 	slotSATA    = slotSCSI + 1
-	slotChannel = slotSATA + 1 // virtio-serial, for the guest agent
+	slotChannel = slotSATA + 1    // virtio-serial, for the guest agent
+	slotUnfed   = slotChannel + 1 // watchdog
 	slotsOnABus = 0x20
+
+	addrUSB = "0x1.0x2" // beside the ISA bridge, where a PC has it
 )
 
 func diskDevice(id string) string  { return "disk-" + id }

@@ -15,6 +15,7 @@ import (
 	"nephos/internal/fault"
 	"nephos/internal/host/hypervisor"
 	"nephos/internal/host/hypervisor/qmp"
+	"nephos/internal/hostapi"
 )
 
 // Start implements hypervisor.Driver.
@@ -82,7 +83,7 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 	}
 	// From here until the record says running, Adopt takes what it finds for half started and ends it.
 	err = g.change(false, func(r *record) {
-		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: from.state, Slots: slots, Agent: spec.Machine.GuestAgent, Place: at}
+		*r = record{ID: g.id, Phase: phaseStarting, Why: "starting", Boot: d.boot, State: from.state, Slots: slots, Agent: spec.Machine.GuestAgent, Place: at, Unfed: spec.Machine.Watchdog == watchdogOff}
 	})
 	if err != nil {
 		d.leavePlace(g.id)
@@ -93,6 +94,7 @@ func (d *Driver) launch(ctx context.Context, g *guest, spec hypervisor.Guest, sl
 		if err == nil {
 			return
 		}
+		defer d.dropGroup(g.id)
 		if m != nil {
 			m.proc.kill()
 			if werr := m.proc.waitGone(context.Background(), patience); werr != nil {
@@ -178,6 +180,12 @@ func (d *Driver) spawn(ctx context.Context, g *guest, dir *os.File, l *launch) (
 	}
 	defer complaints.Close()
 
+	limited := l.guest.CPU != (hostapi.CPULimits{})
+	if limited {
+		if err := d.groups.make(l.name, l.guest.CPU, l.guest.VCPUs); err != nil {
+			return nil, err
+		}
+	}
 	// Not CommandContext: the process shall outlive the verb. launch kills it when the verb does not succeed.
 	cmd := exec.Command(d.cfg.Binary, commandLine(*l)...)
 	cmd.Env, cmd.Dir = environment, "/"
@@ -192,10 +200,22 @@ func (d *Driver) spawn(ctx context.Context, g *guest, dir *os.File, l *launch) (
 		return nil, err
 	}
 	m := newMachine(p)
+	if limited {
+		if err := d.groups.enter(l.name, p.pid); err != nil {
+			return m, fault.Unavailable("guest %s does not enter its control group", g.id).WithCause(err)
+		}
+	}
 	if err := g.change(false, func(r *record) { r.PID, r.Ticks = p.pid, p.ticks }); err != nil {
 		return m, err
 	}
 	return m, nil
+}
+
+// dropGroup removes the group of a guest whose process has ended. What is left all the same goes at the next Adopt.
+func (d *Driver) dropGroup(id string) {
+	if err := d.groups.drop(context.Background(), d.name(id)); err != nil {
+		d.cfg.Log.Error("control group left", "guest", id, "err", err)
+	}
 }
 
 // raise speaks to a new process until its guest runs.
@@ -215,8 +235,11 @@ func (d *Driver) raise(ctx context.Context, g *guest, m *machine, dir *os.File, 
 	if err != nil {
 		return err
 	}
-	m.attach(client)
+	m.attach(client, spec.Machine.Watchdog == watchdogOff)
 	if err := m.openScreen(ctx, dir); err != nil {
+		return err
+	}
+	if err := m.throttle(ctx, spec.Disks...); err != nil {
 		return err
 	}
 	if from.peer {
@@ -224,6 +247,11 @@ func (d *Driver) raise(ctx context.Context, g *guest, m *machine, dir *os.File, 
 	}
 	if from.state != "" {
 		return d.thaw(ctx, g, m, from.state)
+	}
+	if heldBack(spec) {
+		if err := m.turn(ctx, "cont"); err != nil {
+			return err
+		}
 	}
 	now, err := m.runState(ctx)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"nephos/internal/hostapi"
 )
 
 // cpuTraits are the names of os-traits for the CPU properties of QEMU's model expansion.
@@ -27,10 +29,13 @@ var cpuTraits = map[string][]string{
 // deviceTraits are what this driver does for every guest, whatever the processor: the buses of diskFrontend, the models of nicFrontend, the image formats
 // that the image cache boots, the firmware of the machine, and what can be changed while a guest runs.
 var deviceTraits = []string{
-	"COMPUTE_FIRMWARE_BIOS", "COMPUTE_IMAGE_TYPE_AMI", "COMPUTE_IMAGE_TYPE_ISO", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NET_VIF_MODEL_E1000",
-	"COMPUTE_NET_VIF_MODEL_RTL8139", "COMPUTE_NET_VIF_MODEL_VIRTIO", "COMPUTE_NODE", "COMPUTE_STORAGE_BUS_IDE", "COMPUTE_STORAGE_BUS_SATA", "COMPUTE_STORAGE_BUS_SCSI", "COMPUTE_STORAGE_BUS_VIRTIO",
+	"COMPUTE_FIRMWARE_BIOS", "COMPUTE_GRAPHICS_MODEL_NONE", "COMPUTE_GRAPHICS_MODEL_VGA", "COMPUTE_IMAGE_TYPE_AMI", "COMPUTE_IMAGE_TYPE_ISO", "COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NET_VIF_MODEL_E1000", "COMPUTE_NET_VIF_MODEL_E1000E",
+	"COMPUTE_NET_VIF_MODEL_RTL8139", "COMPUTE_NET_VIF_MODEL_VIRTIO", "COMPUTE_NET_VIRTIO_PACKED", "COMPUTE_NODE", "COMPUTE_STORAGE_BUS_IDE", "COMPUTE_STORAGE_BUS_SATA", "COMPUTE_STORAGE_BUS_SCSI", "COMPUTE_STORAGE_BUS_VIRTIO",
 	"COMPUTE_VOLUME_ATTACH", "COMPUTE_VOLUME_EXTEND",
 }
+
+// screenTraits are the screens that a QEMU may lack, by their devices: distributions put some into packages of their own.
+var screenTraits = map[string]string{"bochs-display": "COMPUTE_GRAPHICS_MODEL_BOCHS", "cirrus-vga": "COMPUTE_GRAPHICS_MODEL_CIRRUS", "virtio-vga": "COMPUTE_GRAPHICS_MODEL_VIRTIO"}
 
 // traits lists what guests find here, sorted, with blanks between: the CPU that they would get is asked of QEMU itself, because under TCG it has nothing to do with the host's own.
 func traits(ctx context.Context, binary, accel string, cred *syscall.Credential) (string, error) {
@@ -41,9 +46,15 @@ func traits(ctx context.Context, binary, accel string, cred *syscall.Credential)
 	case "arm64":
 		out = append(out, "HW_ARCH_AARCH64")
 	}
-	props, err := cpuProperties(ctx, binary, accel, cred)
+	props, devices, err := cpuProperties(ctx, binary, accel, cred)
 	if err != nil {
 		return "", err
+	}
+	for _, d := range devices {
+		out = append(out, screenTraits[d])
+	}
+	if accel == "kvm" { // TCG counts nothing
+		out = append(out, hostapi.TraitPMU)
 	}
 	for prop, names := range cpuTraits {
 		if on, _ := props[prop].(bool); on {
@@ -54,13 +65,18 @@ func traits(ctx context.Context, binary, accel string, cred *syscall.Credential)
 	return strings.Join(out, " "), nil
 }
 
-// cpuProperties asks a QEMU without guest for the properties of the CPU model that guests get (QMP query-cpu-model-expansion, type full).
-func cpuProperties(ctx context.Context, binary, accel string, cred *syscall.Credential) (map[string]any, error) {
+// cpuProperties asks a QEMU without guest for the properties of the CPU model that guests get (QMP query-cpu-model-expansion, type full), and which of the devices of
+// screenTraits it has.
+func cpuProperties(ctx context.Context, binary, accel string, cred *syscall.Credential) (props map[string]any, devices []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	model := "max"
 	if accel == "kvm" {
 		model = "host"
+	}
+	var questions string
+	for d := range screenTraits {
+		questions += `{"execute": "device-list-properties", "id": "` + d + `", "arguments": {"typename": "` + d + `"}}` + "\n"
 	}
 	cmd := exec.CommandContext(ctx, binary, "-nodefaults", "-no-user-config", "-sandbox", sandbox, "-machine", "pc,usb=off", "-accel", accel, "-cpu", model, "-m", "32", "-display", "none", "-S", "-qmp", "stdio")
 	cmd.Env, cmd.Dir = environment, "/"
@@ -68,26 +84,36 @@ func cpuProperties(ctx context.Context, binary, accel string, cred *syscall.Cred
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Stdin = strings.NewReader(`{"execute": "qmp_capabilities"}
 {"execute": "query-cpu-model-expansion", "id": "model", "arguments": {"type": "full", "model": {"name": "` + model + `"}}}
-{"execute": "quit"}
+` + questions + `{"execute": "quit"}
 `)
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("CPU model %s of %s: %w", model, binary, err)
+		return nil, nil, fmt.Errorf("CPU model %s of %s: %w", model, binary, err)
 	}
 	lines := bufio.NewScanner(strings.NewReader(string(out)))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var answer struct {
-			ID     string `json:"id"`
-			Return struct {
-				Model struct {
-					Props map[string]any `json:"props"`
-				} `json:"model"`
-			} `json:"return"`
+			ID     string          `json:"id"`
+			Return json.RawMessage `json:"return"`
 		}
-		if json.Unmarshal(lines.Bytes(), &answer) == nil && answer.ID == "model" && answer.Return.Model.Props != nil {
-			return answer.Return.Model.Props, nil
+		if json.Unmarshal(lines.Bytes(), &answer) != nil || len(answer.Return) == 0 {
+			continue
+		}
+		var expansion struct {
+			Model struct {
+				Props map[string]any `json:"props"`
+			} `json:"model"`
+		}
+		switch {
+		case screenTraits[answer.ID] != "":
+			devices = append(devices, answer.ID)
+		case answer.ID == "model" && json.Unmarshal(answer.Return, &expansion) == nil:
+			props = expansion.Model.Props
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("CPU model %s of %s: no answer in %.200q", model, binary, out), lines.Err())
+	if props == nil {
+		return nil, nil, errors.Join(fmt.Errorf("CPU model %s of %s: no answer in %.200q", model, binary, out), lines.Err())
+	}
+	return props, devices, nil
 }

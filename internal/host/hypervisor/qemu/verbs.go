@@ -153,6 +153,8 @@ func (d *Driver) Destroy(ctx context.Context, id string) error {
 		}
 	} else if err := d.killOrphan(ctx, id); err != nil {
 		return err
+	} else {
+		d.dropGroup(id)
 	}
 	if err := forget(d.dir(id)); err != nil {
 		return err
