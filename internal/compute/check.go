@@ -41,6 +41,11 @@ func (s *Service) check(ctx context.Context, creds *policy.Credentials, req Crea
 			return nil, err
 		}
 	}
+	if d.ImageID == "" { // else it was held against the image
+		if err := d.flavor.fits(nil); err != nil {
+			return nil, err
+		}
+	}
 	if d.UserData != "" {
 		if _, err := decodeUserData(d.UserData); err != nil {
 			return nil, err
@@ -279,7 +284,7 @@ func (s *Service) checkImage(ctx context.Context, d *draft, id string, root bool
 	if err != nil {
 		return fault.Invalid("imageRef", "Image %s cannot be booted: %s", id, fault.Message(err))
 	}
-	if _, err := d.flavor.Layout(img.Properties); err != nil {
+	if err := d.flavor.fits(img.Properties); err != nil {
 		return err
 	}
 	d.image = ImageMeta{Spec: &spec, Properties: img.Properties, MinDiskGiB: int(img.MinDiskGiB), MinRAMMiB: int(img.MinRAMMiB)}

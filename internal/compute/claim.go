@@ -100,6 +100,8 @@ func ScheduleRequest(ctx context.Context, tx *db.Tx, s *Server, tied string, exc
 	if _, err := s.Layout(); err != nil {
 		return r, err
 	}
+	hw, _ := s.Flavor.V.Hardware(s.Image.V.Properties) // it was checked when the server got them
+	r.Traits = hw.Traits
 	if err := askPlacement(ctx, tx, s, &r); err != nil {
 		return r, err
 	}

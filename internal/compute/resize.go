@@ -78,8 +78,7 @@ func fitsResize(sv *Server, to Flavor) error {
 		return fault.Invalid("flavorRef", "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.",
 			int64(to.RootGiB)<<30, int64(sv.Image.V.MinDiskGiB)<<30)
 	}
-	_, err := to.Layout(sv.Image.V.Properties)
-	return err
+	return to.fits(sv.Image.V.Properties)
 }
 
 // Migrate begins the move of a server to another host, host if that is not empty (2.56). It ends in VERIFY_RESIZE.

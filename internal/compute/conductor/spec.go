@@ -3,7 +3,6 @@ package conductor
 import (
 	"context"
 	"encoding/base64"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -101,13 +100,13 @@ func makeSpec(s *compute.Server, nics []hostapi.NICSpec, devices []compute.Block
 		return nil, fault.Invalid("user_data", "server %s: user data is not base64", s.ID).WithCause(err)
 	}
 	props := s.Image.V.Properties
+	hw, _ := f.Hardware(props) // it was checked when the server got flavor and image; what has been refused since has no effect, as it had none before
 	out := &hostapi.InstanceSpec{ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, Name: s.Name, Hostname: s.Hostname, Epoch: s.Epoch, ForcedHost: s.ForcedHost != "",
 		VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, RootGiB: f.RootGiB, EphemeralGiB: ephemeral, SwapMiB: swap, Volumes: volumes, NICs: nics,
 		ConfigDrive: s.ConfigDrive || props["img_config_drive"] == "mandatory",
 		Metadata: hostapi.GuestMetadata{AvailabilityZone: s.Zone, UserData: userData, Meta: s.Metadata.V, AdminPass: s.AdminPass, Personality: s.Personality.V,
 			LaunchIndex: s.LaunchIndex, ReservationID: s.ReservationID, InstanceType: f.Name, ImageID: s.ImageID, LaunchedAt: s.Launched.Time, SecurityGroups: s.SecurityGroups.V},
-		Machine: hostapi.MachineOptions{DiskBus: props["hw_disk_bus"], VIFModel: props["hw_vif_model"], Firmware: props["hw_firmware_type"], CmdlineExtra: props["os_command_line"],
-			GuestAgent: compute.YesWord(props["hw_qemu_guest_agent"]), ShutdownTime: shutdownTime(props["os_shutdown_timeout"])}}
+		Machine: hw.Machine, Limits: hw.Limits}
 	if out.Layout, err = f.Layout(props); err != nil {
 		return nil, err
 	}
@@ -129,15 +128,3 @@ func (c *Conductor) volumeSpec(ctx context.Context, tx *db.Tx, b compute.BlockDe
 	v.AttachmentID, v.BootIndex, v.Device, v.DiskBus = b.AttachmentID, b.BootIndex, b.Device, b.DiskBus
 	return v, nil
 }
-
-// shutdownTime reads the image property os_shutdown_timeout, in seconds. What is no number is 0, as if it were not there.
-func shutdownTime(text string) int {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > maxShutdownTime {
-		return 0
-	}
-	return n
-}
-
-// maxShutdownTime keeps an image from making a stop outlast its workflow.
-const maxShutdownTime = 120
