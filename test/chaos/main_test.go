@@ -19,6 +19,9 @@ var (
 	lanes      = 3 // clouds side by side
 )
 
+// found are the trials that failed. They are told once more at the very end: of a long run's output often only that is kept.
+var found []string
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if binary == "" {
@@ -31,5 +34,9 @@ func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(os.Getenv("NEPHOS_CHAOS_LANES")); err == nil && n > 0 {
 		lanes = n
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, f := range found {
+		fmt.Printf("bad: %s\n", f)
+	}
+	os.Exit(code)
 }

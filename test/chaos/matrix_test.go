@@ -502,7 +502,11 @@ func share(t *testing.T, name string, n int, open func(*testing.T) *lane, work f
 						l = open(t)
 					}
 					if err := work(l, i); err != nil {
-						t.Errorf("%v\ncontroller:\n%s\nagent:\n%s", err, l.c.controller.tail(), l.c.agent.tail())
+						f := fmt.Sprintf("%v\ncontroller:\n%s\nagent:\n%s", err, l.c.controller.tail(), l.c.agent.tail())
+						t.Error(f)
+						mu.Lock()
+						found = append(found, f)
+						mu.Unlock()
 						l = nil
 					}
 				}
