@@ -39,7 +39,7 @@ func TestRealSpecs(t *testing.T) {
 		a.must(200, "POST", compute, "/flavors/"+id+"/os-extra_specs", object{"extra_specs": specs}, newest)
 		return id
 	}
-	limits := object{"hw:watchdog_action": "reset", "quota:disk_read_bytes_sec": "524288", "quota:vif_outbound_average": "128"}
+	limits := object{"hw:watchdog_action": "reset", "quota:disk_read_bytes_sec": "524288", "quota:vif_outbound_average": "512"}
 	traits := string(a.must(200, "GET", 8778, "/traits?associated=true", nil, "OpenStack-API-Version: placement 1.39").body)
 	limited := strings.Contains(traits, "CUSTOM_NEPHOS_CPU_LIMITS")
 	if limited {
@@ -74,9 +74,9 @@ func TestRealSpecs(t *testing.T) {
 		}
 	}
 	slow()
-	// What is beyond 128 KiB a second is dropped: a MiB over SSH takes its time.
+	// What is beyond 512 KiB a second is dropped: 3 MB over SSH take their time.
 	began := time.Now()
-	require.Len(t, b.run(t, "head -c 750000 /dev/zero | tr '\\0' x"), 750000)
+	require.Len(t, b.run(t, "head -c 3000000 /dev/zero | tr '\\0' x"), 3000000)
 	require.Greater(t, time.Since(began), 3*time.Second)
 
 	boot := b.run(t, "cat /proc/sys/kernel/random/boot_id")

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"nephos/internal/fault"
+	"nephos/internal/host/hypervisor"
 	"nephos/internal/hostapi"
 )
 
@@ -29,7 +30,7 @@ func (a *Agent) attachVolume(ctx context.Context, in *instance, cmd hostapi.Comm
 		if err != nil || !running {
 			return "not running", err
 		}
-		return "hot", a.cfg.Driver.AttachDisk(ctx, in.id, volumeDisk(*v))
+		return "hot", a.cfg.Driver.AttachDisk(ctx, in.id, hotDisk(in.currentSpec().Machine, *v))
 	})
 }
 
@@ -72,9 +73,7 @@ func (a *Agent) attachInterface(ctx context.Context, in *instance, cmd hostapi.C
 			if err != nil || !running {
 				return "not running", err
 			}
-			nic := a.nic(*n)
-			nic.Packed = in.currentSpec().Machine.PackedRing
-			return "hot", a.cfg.Driver.AttachNIC(ctx, in.id, nic)
+			return "hot", a.cfg.Driver.AttachNIC(ctx, in.id, hotNIC(in.currentSpec().Machine, a.nic(*n)))
 		})
 	}
 	return err
@@ -102,6 +101,22 @@ func (a *Agent) detachInterface(ctx context.Context, in *instance, cmd hostapi.C
 		return err
 	}
 	return st.do("network", func() (string, error) { return a.unplug(ctx, in.id) })
+}
+
+// hotDisk is a volume as a running guest of this machine gets it: on the bus that it will have after the next start too. A machine of ide or sata disks takes none while it
+// runs, and gets it on virtio until then.
+func hotDisk(m hostapi.MachineOptions, v hostapi.VolumeSpec) hypervisor.Disk {
+	d := volumeDisk(v)
+	if d.Bus == "" && m.DiskBus == "scsi" {
+		d.Bus = m.DiskBus
+	}
+	return d
+}
+
+// hotNIC is the same for an interface.
+func hotNIC(m hostapi.MachineOptions, n hypervisor.NIC) hypervisor.NIC {
+	n.Model, n.Packed = m.VIFModel, m.PackedRing
+	return n
 }
 
 func (a *Agent) running(ctx context.Context, in *instance) (bool, error) {
