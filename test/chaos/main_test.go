@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // What is tested, from the environment.
@@ -17,6 +18,7 @@ var (
 	doc        = os.Getenv("NEPHOS_CHAOS_DOC")        // file that the table is written to
 	keep       = os.Getenv("NEPHOS_CHAOS_KEEP") != ""
 	lanes      = 3 // clouds side by side
+	seed       = time.Now().UnixNano() % 1e6
 )
 
 // found are the trials that failed. They are told once more at the very end: of a long run's output often only that is kept.
@@ -33,6 +35,9 @@ func TestMain(m *testing.M) {
 	}
 	if n, err := strconv.Atoi(os.Getenv("NEPHOS_CHAOS_LANES")); err == nil && n > 0 {
 		lanes = n
+	}
+	if n, err := strconv.ParseInt(os.Getenv("NEPHOS_CHAOS_SEED"), 10, 64); err == nil {
+		seed = n
 	}
 	code := m.Run()
 	for _, f := range found {

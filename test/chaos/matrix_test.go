@@ -9,7 +9,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -406,22 +405,16 @@ func (p plan) trials() (out []trial) {
 	return out
 }
 
-// quick puts the trials of a run that has no time for all of them into an order of its own, and says when to stop beginning new ones. The long run has the time.
-func quick(all *[]trial) (seed int64, until time.Time) {
-	seed = time.Now().UnixNano() % 1e6
-	if n, err := strconv.ParseInt(os.Getenv("NEPHOS_CHAOS_SEED"), 10, 64); err == nil {
-		seed = n
-	}
-	if long {
-		return seed, time.Now().Add(24 * time.Hour)
-	}
+// shuffled is an order of the seed's for n trials, so that each may come after any other, and when to stop beginning new ones: a quick run has no time for all of them.
+func shuffled(n int) (order []int, until time.Time) {
 	budget := 100 * time.Second
 	if d, err := time.ParseDuration(os.Getenv("NEPHOS_CHAOS_TIME")); err == nil {
 		budget = d
 	}
-	r := rand.New(rand.NewPCG(uint64(seed), 0))
-	r.Shuffle(len(*all), func(i, j int) { (*all)[i], (*all)[j] = (*all)[j], (*all)[i] })
-	return seed, time.Now().Add(budget)
+	if long {
+		budget = 24 * time.Hour
+	}
+	return rand.New(rand.NewPCG(uint64(seed), 0)).Perm(n), time.Now().Add(budget)
 }
 
 // TestMatrix kills, stops and fails every process at every point of every workflow, on simulated hosts.
@@ -442,11 +435,11 @@ func TestMatrix(t *testing.T) {
 		all = append(all, p.trials()...)
 		results = append(results, p.trivial...)
 	}
-	seed, until := quick(&all)
+	order, until := shuffled(len(all))
 	t.Logf("seed %d (NEPHOS_CHAOS_SEED)", seed)
 	t.Logf("%d workflows, %d scenarios, %d trials; rehearsed in %v", len(c.declared()), len(rows), len(all), time.Since(began).Round(time.Second))
 	done := make([]result, len(all))
-	share(t, "trials", len(all), newLane, func(l *lane, i int) error { return l.try(all[i], until, &done[i]) })
+	share(t, "trials", len(all), newLane, func(l *lane, i int) error { return l.try(all[order[i]], until, &done[order[i]]) })
 	report(t, append(results, done...), time.Since(began), tableBegin, tableEnd)
 }
 

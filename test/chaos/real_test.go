@@ -139,7 +139,6 @@ func TestRealGuests(t *testing.T) {
 	rows := slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(realRows, s.String()) })
 	require.Len(t, rows, len(realRows), "a name in realRows is of no scenario")
 	rows = selected(rows)
-	seed, _ := quick(&[]trial{})
 	sampled := os.Getenv("NEPHOS_CHAOS_TIME") != ""
 	if !long && !sampled && len(rows) > realQuick {
 		r := rand.New(rand.NewPCG(uint64(seed), 1))
@@ -164,13 +163,13 @@ func TestRealGuests(t *testing.T) {
 		all = append(all, p.realTrials()...)
 		results = append(results, p.trivial...)
 	}
-	_, until := quick(&all)
+	order, until := shuffled(len(all))
 	if !long && !sampled {
 		until = time.Now().Add(realBudget)
 	}
 	t.Logf("seed %d (NEPHOS_CHAOS_SEED), %d scenarios, %d trials; rehearsed in %v", seed, len(rows), len(all), time.Since(began).Round(time.Second))
 	done := make([]result, len(all))
-	share(t, "trials", len(all), newRealLane, func(l *lane, i int) error { return l.try(all[i], until, &done[i]) })
+	share(t, "trials", len(all), newRealLane, func(l *lane, i int) error { return l.try(all[order[i]], until, &done[order[i]]) })
 	report(t, append(results, done...), time.Since(began), realBegin, realEnd)
 }
 
