@@ -68,7 +68,7 @@ func (h *Hosts) Heartbeat(ctx context.Context, hb hostapi.Heartbeat) (hostapi.He
 			return hostapi.HeartbeatReply{}, err
 		}
 	}
-	reply := hostapi.HeartbeatReply{Known: true}
+	reply := hostapi.HeartbeatReply{Time: h.Clock.Now(), Known: true}
 	if h.Seen != nil {
 		reply.NetworkRevision, reply.MembersRevision = h.Seen(ctx, hb.Host.Name, hb.Host.Gateway, hb.NetworkRevision)
 	}
@@ -91,7 +91,7 @@ func (h *Hosts) syncPower(ctx context.Context, s placedServer, power hostapi.Pow
 		to = Active
 	case s.VMState == Stopped && power == hostapi.PowerPaused:
 		to = Paused
-	case (s.VMState == Active || s.VMState == Paused) && power == hostapi.PowerSuspended: // a suspension that was given up since its host did not answer, and had come about
+	case (s.VMState == Active || s.VMState == Paused || s.VMState == Stopped) && power == hostapi.PowerSuspended: // a suspension that was given up since its host did not answer, and had come about
 		to = Suspended
 	case s.VMState == Suspended && power == hostapi.PowerRunning:
 		to = Active

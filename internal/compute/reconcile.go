@@ -11,8 +11,8 @@ import (
 	"nephos/internal/hostapi"
 )
 
-// lostAfter is how long a server must have been left alone before a host's silence about it means that the host has lost it: the heartbeat may be
-// older than the server.
+// lostAfter is how long a server must have been left alone, when the host had its last answer, before the host's silence about it means that it has lost it: a heartbeat
+// may be older than the server, however late it comes, but not older than the answer to the one before it. The time is for controllers whose clocks differ.
 const lostAfter = 2 * downAfter
 
 // placedServer is what reconciliation needs of a server.
@@ -78,7 +78,7 @@ func (h *Hosts) reconcile(ctx context.Context, hb hostapi.Heartbeat) (map[string
 	for _, i := range hb.Instances {
 		have[i.ServerID] = i
 	}
-	lost := h.Clock.Now().Add(-lostAfter)
+	lost := hb.Answered.Add(-lostAfter)
 	var rows []placedServer
 	var kept map[string]bool
 	err := h.DB.Read(ctx, func(tx *db.Tx) error {

@@ -160,6 +160,7 @@ func (h HostInfo) PCIDevices() map[string]int {
 type Heartbeat struct {
 	Host            HostInfo         `json:"host"`
 	Seq             int64            `json:"seq"`
+	Answered        time.Time        `json:"answered,omitzero"` // Time of the last answer that this agent has had: what the heartbeat tells is younger. Zero: it has had none
 	FreeDiskGiB     int              `json:"free_disk_gib"`
 	NetworkRevision int64            `json:"network_revision"` // last document applied
 	Instances       []InstanceStatus `json:"instances"`
@@ -176,6 +177,7 @@ type InstanceStatus struct {
 // HeartbeatReply tells the agent what it must let go of: instances the controller knows to be elsewhere or gone, with the epoch
 // below which it must destroy them.
 type HeartbeatReply struct {
+	Time            time.Time        `json:"time"` // by the controller's clock
 	Known           bool             `json:"known"`
 	Destroy         map[string]int64 `json:"destroy,omitempty"` // server id → epoch: destroy if yours is not newer
 	NetworkRevision int64            `json:"network_revision"`  // newest; fetch the document if yours is older

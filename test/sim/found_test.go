@@ -111,6 +111,10 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 12, At: 12731 * ms, Kind: "create", A: 477, B: 489}, {No: 15, At: 17426 * ms, Kind: "late", A: 476, B: 407, For: 57280 * ms},
 			{No: 18, At: 20451 * ms, Kind: "create", A: 603, B: 690}, {No: 20, At: 40038 * ms, Kind: "agent-dies", A: 661, B: 157, For: 36851 * ms},
 			{No: 31, At: 50099 * ms, Kind: "create-on-volume", A: 670, B: 675}, {No: 32, At: 50135 * ms, Kind: "create", A: 464, B: 317}, {No: 36, At: 62288 * ms, Kind: "delete", A: 85, B: 626}}},
+		"stopped with a suspended guest, since an old heartbeat had made it ACTIVE": {404249, []act{{No: 1, At: 299 * ms, Kind: "create", A: 847, B: 776}, {No: 4, At: 6047 * ms, Kind: "create", A: 861, B: 883},
+			{No: 7, At: 8042 * ms, Kind: "create", A: 87, B: 871}, {No: 16, At: 22555 * ms, Kind: "create", A: 304, B: 620}, {No: 17, At: 22871 * ms, Kind: "doubling", A: 35, B: 405, For: 13176 * ms},
+			{No: 19, At: 23600 * ms, Kind: "cut-host", A: 198, B: 505, For: 3014 * ms}, {No: 20, At: 25043 * ms, Kind: "suspend", A: 233, B: 849}, {No: 27, At: 39845 * ms, Kind: "create", A: 117, B: 236},
+			{No: 44, At: 88457 * ms, Kind: "stop", A: 771, B: 243}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)

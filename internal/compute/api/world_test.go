@@ -187,14 +187,18 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	return w
 }
 
+// hostInfo is what one of the two hosts tells of itself.
+func hostInfo(host string) hostapi.HostInfo {
+	return hostapi.HostInfo{Name: host, Driver: "fake", Accel: "fake", DriverVersion: "7.2.0", CPUModel: "none", Arch: "x86_64", VCPUs: 64, RAMMiB: 64 << 10, DiskGiB: 1000, Address: "10.0.0.1", Version: "test"}
+}
+
 // live runs the engine and the hosts' heartbeats until the test ends.
 func (w *world) live(engine *workflow.Engine) {
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	beat := func() {
 		for _, name := range []string{"host1", "host2"} {
-			info := hostapi.HostInfo{Name: name, Driver: "fake", Accel: "fake", DriverVersion: "7.2.0", CPUModel: "none", Arch: "x86_64", VCPUs: 64, RAMMiB: 64 << 10, DiskGiB: 1000, Address: "10.0.0.1", Version: "test"}
-			if _, err := w.hosts.Heartbeat(ctx, hostapi.Heartbeat{Host: info}); err != nil && ctx.Err() == nil {
+			if _, err := w.hosts.Heartbeat(ctx, hostapi.Heartbeat{Host: hostInfo(name)}); err != nil && ctx.Err() == nil {
 				w.t.Error(err)
 			}
 		}

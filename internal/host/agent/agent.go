@@ -110,10 +110,11 @@ type Agent struct {
 		next    *round     // whom the callers of now wait for; nil: nobody waits
 	}
 
-	applied atomic.Int64 // revision of the controller's document in force
-	members atomic.Int64 // revision of the newest MemberChange heard
-	told    int64        // of the newest that a controller had told by the last heartbeat; the heartbeat loop's
-	seq     atomic.Int64
+	applied  atomic.Int64 // revision of the controller's document in force
+	members  atomic.Int64 // revision of the newest MemberChange heard
+	told     int64        // of the newest that a controller had told by the last heartbeat; the heartbeat loop's
+	answered time.Time    // of the last answer to a heartbeat, by the controller; the heartbeat loop's
+	seq      atomic.Int64
 
 	leaving   sync.WaitGroup  // letGo under way; Run waits for them
 	leavingMu sync.Mutex      // guards leavingID

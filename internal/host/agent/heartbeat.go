@@ -92,7 +92,7 @@ func (a *Agent) status(ctx context.Context) []hostapi.InstanceStatus {
 
 // heartbeat reports and does what the answer asks for.
 func (a *Agent) heartbeat(ctx context.Context) {
-	hb := hostapi.Heartbeat{Host: a.cfg.Info, Seq: a.seq.Add(1), NetworkRevision: a.applied.Load(), Instances: a.status(ctx)}
+	hb := hostapi.Heartbeat{Host: a.cfg.Info, Seq: a.seq.Add(1), Answered: a.answered, NetworkRevision: a.applied.Load(), Instances: a.status(ctx)}
 	hb.FreeDiskGiB, _, _ = a.cfg.Disks.FreeGiB() // unknown is 0: the controller only shows it
 	rctx, cancel := context.WithTimeout(ctx, replyTime)
 	defer cancel()
@@ -103,6 +103,7 @@ func (a *Agent) heartbeat(ctx context.Context) {
 		}
 		return
 	}
+	a.answered = reply.Time
 	for id, epoch := range reply.Destroy {
 		a.startLetGo(ctx, id, epoch)
 	}
