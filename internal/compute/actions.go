@@ -226,8 +226,17 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 			return err
 		}
+		back, err := s.callBack(ctx, tx, sv)
+		if err != nil {
+			return err
+		}
 		if err := Settle(ctx, tx, s.Hosts, s.Quotas, sv, MigrationError); err != nil {
 			return err
+		}
+		if back {
+			if err := s.Networks.Rebind(ctx, tx, id, sv.Host); err != nil {
+				return err
+			}
 		}
 		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
 			return err
@@ -242,6 +251,20 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 		}
 		return move(ctx, tx, id, sv.Epoch, `vm_state = ?, task_state = ?, epoch = epoch + 1, soft_deleted_at = 0`, to, None)
 	})
+}
+
+// callBack names the source of a move again as the server's host while the server is on its way: the only whole copy of its disks is there. What has come to the destination
+// goes when that host reports it. Its ports are still to be bound to the source, when true.
+func (s *Service) callBack(ctx context.Context, tx *db.Tx, sv *Server) (bool, error) {
+	if sv.TaskState != ResizeFinish {
+		return false, nil
+	}
+	m, err := OpenMigration(ctx, tx, sv)
+	if err != nil || m.Source == sv.Host {
+		return false, err
+	}
+	sv.Host = m.Source
+	return true, move(ctx, tx, sv.ID, sv.Epoch, `host = ?, zone = ?`, m.Source, s.Hosts.Zone(m.Source))
 }
 
 // Change is what PUT /servers/{id} may change; nil leaves a field as it is.

@@ -163,7 +163,8 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 		}
 		if was, err := visible(ctx, tx, by.Creds, id); err != nil {
 			return err
-		} else if was.TaskState == Deleting || was.TaskState == SoftDeleting { // a delete that was accepted is done
+		} else if was.TaskState == Deleting || was.TaskState == SoftDeleting || was.TaskState == ResizeFinish {
+			// A delete that was accepted is done. A server that is on its way to the host that is down has its disks where it comes from, and goes back there.
 			return fault.Conflict("Cannot 'evacuate' instance %s while it is in task_state %s", id, was.TaskState)
 		}
 		sv, err := enter(ctx, tx, by, id, ActionEvacuate)

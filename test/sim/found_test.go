@@ -115,6 +115,11 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 7, At: 8042 * ms, Kind: "create", A: 87, B: 871}, {No: 16, At: 22555 * ms, Kind: "create", A: 304, B: 620}, {No: 17, At: 22871 * ms, Kind: "doubling", A: 35, B: 405, For: 13176 * ms},
 			{No: 19, At: 23600 * ms, Kind: "cut-host", A: 198, B: 505, For: 3014 * ms}, {No: 20, At: 25043 * ms, Kind: "suspend", A: 233, B: 849}, {No: 27, At: 39845 * ms, Kind: "create", A: 117, B: 236},
 			{No: 44, At: 88457 * ms, Kind: "stop", A: 771, B: 243}}},
+		"no disk anywhere, since its server was evacuated on its way to another host": {603343, []act{{No: 2, At: 5582 * ms, Kind: "create", A: 552, B: 496}, {No: 3, At: 6599 * ms, Kind: "create", A: 275, B: 30},
+			{No: 4, At: 7042 * ms, Kind: "create", A: 379, B: 82}, {No: 8, At: 11341 * ms, Kind: "agent-dies", A: 943, B: 714, For: 17625 * ms}, {No: 10, At: 12419 * ms, Kind: "cut-to-host", A: 646, B: 441, For: 44707 * ms},
+			{No: 11, At: 16761 * ms, Kind: "create", A: 818, B: 91}, {No: 13, At: 20040 * ms, Kind: "create", A: 866, B: 497}, {No: 23, At: 34493 * ms, Kind: "resize", A: 738, B: 953},
+			{No: 26, At: 42612 * ms, Kind: "cut-controller", A: 286, B: 753, For: 15284 * ms}, {No: 28, At: 44466 * ms, Kind: "agent-dies", A: 26, B: 807, For: 13556 * ms},
+			{No: 35, At: 55827 * ms, Kind: "evacuate", A: 476, B: 806}, {No: 38, At: 69288 * ms, Kind: "reboot-hard", A: 822, B: 591}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"nephos/internal/db"
 	"nephos/internal/hostapi"
 )
 
@@ -140,4 +141,46 @@ func TestServerMigrations(t *testing.T) {
 	w.call("admin", "2.24", "DELETE", base+"/"+number, nil).want(409)
 	require.Empty(t, w.call("admin", "2.80", "GET", base, nil).list("migrations"))
 	require.Equal(t, "completed", w.call("admin", "2.80", "GET", "/v2.1/os-migrations", nil).text("migrations", 0, "status"))
+}
+
+// A server that is on its way to another host has its disks where it comes from: it cannot be evacuated, and a reset of its state leaves it there.
+func TestOnItsWay(t *testing.T) {
+	each(t, func(w *world) {
+		id := w.server("a", nil)
+		from := w.settle(id).text("server", "OS-EXT-SRV-ATTR:host")
+		hold := make(chan struct{})
+		defer close(hold)
+		w.client.mu.Lock()
+		w.client.hold[hostapi.OpMoveIn] = hold
+		w.client.mu.Unlock()
+		act := func(body string, code int) reply {
+			return w.call("admin", "", "POST", "/v2.1/servers/"+id+"/action", body).want(code)
+		}
+		act(`{"migrate":null}`, 202)
+		show := func() reply { return w.call("admin", "", "GET", "/v2.1/servers/"+id, nil).want(200) }
+		require.Eventually(w.t, func() bool { return show().text("server", "OS-EXT-STS:task_state") == "resize_finish" }, waitFor, tickFor)
+		to := show().text("server", "OS-EXT-SRV-ATTR:host")
+		require.NotEqual(w.t, from, to)
+		w.call("admin", "2.53", "PUT", "/v2.1/os-services/"+w.service(to), `{"forced_down":true}`).want(200)
+		require.Contains(w.t, act(`{"evacuate":{"onSharedStorage":false}}`, 409).Body, "task_state resize_finish")
+		act(`{"os-resetState":{"state":"error"}}`, 202)
+		r := show()
+		require.Equal(w.t, []string{"ERROR", from}, []string{r.text("server", "status"), r.text("server", "OS-EXT-SRV-ATTR:host")})
+		require.Equal(w.t, "error", w.call("admin", "", "GET", "/v2.1/os-migrations", nil).text("migrations", 0, "status"))
+		var bound string
+		require.NoError(w.t, w.db.Read(w.t.Context(), func(tx *db.Tx) error {
+			return tx.Get(w.t.Context(), &bound, `SELECT host FROM ports WHERE device_id = ?`, id)
+		}))
+		require.Equal(w.t, from, bound)
+		w.client.mu.Lock()
+		delete(w.client.hold, hostapi.OpMoveIn)
+		w.client.mu.Unlock()
+		act(`{"reboot":{"type":"HARD"}}`, 202)
+		require.Equal(w.t, "ACTIVE", w.settle(id).text("server", "status"))
+	})
+}
+
+// service is the id of a host's compute service.
+func (w *world) service(host string) string {
+	return w.call("admin", "2.53", "GET", "/v2.1/os-services?host="+host, nil).want(200).text("services", 0, "id")
 }
