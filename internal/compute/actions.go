@@ -133,7 +133,7 @@ func (s *Service) Power(ctx context.Context, by By, id string, rule ActionRule) 
 			return fault.Conflict("Instance %s is not ready: it has no host", id)
 		}
 		if len(rule.Tasks) > 0 {
-			if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
+			if _, err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 				return err
 			}
 		}
@@ -170,7 +170,7 @@ func (s *Service) destroy(ctx context.Context, by By, id string, final bool) err
 		if !final && s.deferred(sv) {
 			return s.softDelete(ctx, tx, by, sv)
 		}
-		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
+		if _, err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {
@@ -223,7 +223,7 @@ func (s *Service) ResetState(ctx context.Context, by By, id string, to VMState) 
 		if err != nil {
 			return err
 		}
-		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
+		if _, err := s.Conductor.Cancel(ctx, tx, id); err != nil {
 			return err
 		}
 		back, err := s.callBack(ctx, tx, sv)

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"nephos/internal/db"
@@ -181,8 +182,12 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 		case s.Hosts.Up(sv.Host):
 			return fault.Invalid("", "Compute service of %s is still in use.", sv.Host)
 		}
-		if err := s.Conductor.Cancel(ctx, tx, id); err != nil {
+		kind, err := s.Conductor.Cancel(ctx, tx, id)
+		if err != nil {
 			return err
+		}
+		if slices.Contains(plugging, kind) {
+			return fault.Conflict("Cannot 'evacuate' instance %s while %s is under way: it ends within minutes when host %s is down", id, kind, sv.Host)
 		}
 		if err := Settle(ctx, tx, s.Hosts, s.Quotas, sv, MigrationError); err != nil {
 			return err
@@ -207,7 +212,11 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 	})
 }
 
-// settleDevices is for a server whose attaching or detaching of a volume was cancelled: what was not attached yet is free again, what was not detached yet stays attached. A
+// plugging are the workflows that an evacuation does not end. Their last command may reach the host after an evacuation that came to nothing, and the guest there, which is
+// the server's again, would have a device of which no row says so.
+var plugging = []string{"server.attach_volume", "server.detach_volume", "server.swap_volume", "server.attach_interface", "server.detach_interface"}
+
+// settleDevices is for a server whose attaching or detaching of a volume was cancelled: the guest may have either, and the volumes stay the server's until they are detached. A
 // server that is being built has its volumes reserved, and is left alone.
 func (s *Service) settleDevices(ctx context.Context, tx *db.Tx, sv *Server) error {
 	if sv.VMState == Building {
@@ -227,7 +236,9 @@ func (s *Service) settleDevices(ctx context.Context, tx *db.Tx, sv *Server) erro
 		}
 		switch v.Status {
 		case volume.Reserved, volume.Attaching:
-			if err = s.Volumes.Detach(ctx, tx, b.VolumeID, b.AttachmentID); err == nil {
+			if sv.Host != "" {
+				err = s.Volumes.Attached(ctx, tx, b.VolumeID, b.AttachmentID, sv.Host, b.Device)
+			} else if err = s.Volumes.Detach(ctx, tx, b.VolumeID, b.AttachmentID); err == nil {
 				_, err = tx.Exec(ctx, `DELETE FROM block_devices WHERE id = ?`, b.ID)
 			}
 		case volume.Detaching:

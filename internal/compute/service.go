@@ -81,8 +81,8 @@ type Conductor interface {
 	Mover
 	// BeginCache has a host fetch images into its cache.
 	BeginCache(ctx context.Context, tx *db.Tx, by workflow.Subject, host string, images []hostapi.ImageSpec) error
-	// Cancel ends what is under way on the server.
-	Cancel(ctx context.Context, tx *db.Tx, serverID string) error
+	// Cancel ends what is under way on the server, and names its workflow; "" for nothing.
+	Cancel(ctx context.Context, tx *db.Tx, serverID string) (kind string, err error)
 }
 
 // Build is what the creating transaction knows of a new server beyond its row.

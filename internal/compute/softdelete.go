@@ -34,7 +34,7 @@ func (s *Service) softDelete(ctx context.Context, tx *db.Tx, by By, sv *Server) 
 	if sv.VMState == SoftDeleted || sv.TaskState == SoftDeleting {
 		return nil
 	}
-	if err := s.Conductor.Cancel(ctx, tx, sv.ID); err != nil {
+	if _, err := s.Conductor.Cancel(ctx, tx, sv.ID); err != nil {
 		return err
 	}
 	if err := AbandonMaking(ctx, tx, s.Images, sv); err != nil {

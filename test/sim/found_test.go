@@ -120,6 +120,11 @@ func TestHistoriesThatWentWrong(t *testing.T) {
 			{No: 11, At: 16761 * ms, Kind: "create", A: 818, B: 91}, {No: 13, At: 20040 * ms, Kind: "create", A: 866, B: 497}, {No: 23, At: 34493 * ms, Kind: "resize", A: 738, B: 953},
 			{No: 26, At: 42612 * ms, Kind: "cut-controller", A: 286, B: 753, For: 15284 * ms}, {No: 28, At: 44466 * ms, Kind: "agent-dies", A: 26, B: 807, For: 13556 * ms},
 			{No: 35, At: 55827 * ms, Kind: "evacuate", A: 476, B: 806}, {No: 38, At: 69288 * ms, Kind: "reboot-hard", A: 822, B: 591}}},
+		"a volume that nobody knew of, since an evacuation that came to nothing had ended its attaching": {700713, []act{{No: 5, At: 5625 * ms, Kind: "create", A: 107, B: 533}, {No: 7, At: 7668 * ms, Kind: "create", A: 866, B: 508},
+			{No: 10, At: 17033 * ms, Kind: "create", A: 493, B: 281}, {No: 20, At: 36357 * ms, Kind: "live-migrate", A: 558, B: 523},
+			{No: 22, At: 38822 * ms, Kind: "volume", A: 200, B: 278}, {No: 31, At: 51682 * ms, Kind: "cut-controller", A: 328, B: 394, For: 34548 * ms},
+			{No: 46, At: 82376 * ms, Kind: "cut-controller", A: 997, B: 468, For: 26999 * ms}, {No: 49, At: 86330 * ms, Kind: "attach", A: 933, B: 695},
+			{No: 51, At: 87475 * ms, Kind: "evacuate", A: 486, B: 68}}},
 	} {
 		t.Run(symptom, func(t *testing.T) {
 			out := play(t, tpl, p, nil)

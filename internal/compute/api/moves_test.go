@@ -8,6 +8,7 @@ import (
 
 	"nephos/internal/db"
 	"nephos/internal/hostapi"
+	"nephos/internal/volume"
 )
 
 // The bodies that each microversion takes, on both sides of each change (compute.md, evacuate and migrate_server).
@@ -183,4 +184,40 @@ func TestOnItsWay(t *testing.T) {
 // service is the id of a host's compute service.
 func (w *world) service(host string) string {
 	return w.call("admin", "2.53", "GET", "/v2.1/os-services?host="+host, nil).want(200).text("services", 0, "id")
+}
+
+// While a volume is being attached the guest may have it at any moment: its server is not evacuated, and a reset of the state leaves the volume with the server.
+func TestPluggingIsNotForgotten(t *testing.T) {
+	each(t, func(w *world) {
+		vol, id, host := makeVolume(w, false), "", ""
+		for range 4 { // a volume is a file of one host
+			id = w.server("a", nil)
+			if host = w.settle(id).text("server", "OS-EXT-SRV-ATTR:host"); host == "host1" {
+				break
+			}
+		}
+		hold := make(chan struct{})
+		defer close(hold)
+		w.client.mu.Lock()
+		w.client.hold[hostapi.OpAttachVolume] = hold
+		w.client.mu.Unlock()
+		w.call("a", "", "POST", "/v2.1/servers/"+id+"/os-volume_attachments", m{"volumeAttachment": m{"volumeId": vol}}).want(200)
+		w.call("admin", "2.53", "PUT", "/v2.1/os-services/"+w.service(host), `{"forced_down":true}`).want(200)
+		act := func(body string, code int) reply {
+			return w.call("admin", "", "POST", "/v2.1/servers/"+id+"/action", body).want(code)
+		}
+		require.Contains(w.t, act(`{"evacuate":{"onSharedStorage":false}}`, 409).Body, "while server.attach_volume is under way")
+		act(`{"os-resetState":{"state":"active"}}`, 202)
+		require.Equal(w.t, vol, w.call("a", "", "GET", "/v2.1/servers/"+id+"/os-volume_attachments", nil).text("volumeAttachments", 0, "volumeId"))
+		require.NoError(w.t, w.db.Read(w.t.Context(), func(tx *db.Tx) error {
+			v, err := w.volumes.Get(w.t.Context(), tx, vol)
+			require.Equal(w.t, volume.InUse, v.Status)
+			return err
+		}))
+		w.call("admin", "2.53", "PUT", "/v2.1/os-services/"+w.service(host), `{"forced_down":false}`).want(200)
+		w.call("a", "", "DELETE", "/v2.1/servers/"+id+"/os-volume_attachments/"+vol, nil).want(202)
+		require.Eventually(w.t, func() bool {
+			return len(w.call("a", "", "GET", "/v2.1/servers/"+id+"/os-volume_attachments", nil).list("volumeAttachments")) == 0
+		}, waitFor, tickFor)
+	})
 }

@@ -71,9 +71,8 @@ func New(d Deps) *Conductor {
 var _ compute.Conductor = (*Conductor)(nil)
 
 // Cancel implements compute.Conductor.
-func (c *Conductor) Cancel(ctx context.Context, tx *db.Tx, serverID string) error {
-	_, err := c.Engine.Cancel(ctx, tx, serverID)
-	return err
+func (c *Conductor) Cancel(ctx context.Context, tx *db.Tx, serverID string) (kind string, err error) {
+	return c.Engine.Cancel(ctx, tx, serverID)
 }
 
 // errHostDown says that the host gives no sign of life.
