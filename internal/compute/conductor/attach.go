@@ -183,6 +183,10 @@ func (c *Conductor) onHost(ctx context.Context, r *workflow.Run[deviceState], cm
 	res, err := c.command(ctx, r.State.Host, cmd)
 	var down *hostDown
 	if errors.As(err, &down) {
+		if cmd.Op == hostapi.OpDetachVolume || cmd.Op == hostapi.OpDetachInterface {
+			// The guest may have let the device go and only the answer be lost: to call it attached again would be wrong. A host that is away for moments is waited for.
+			return fault.Unavailable("%v", err).WithCause(err)
+		}
 		return fault.Conflict("%v", err)
 	}
 	if err != nil {
