@@ -22,6 +22,7 @@ type machine struct {
 	ending  atomic.Bool       // it stands because it has ended, not because it is paused
 	asked   atomic.Bool       // a verb wants it to end: no Event
 	unfed   bool              // its watchdog powers it off; set before its watcher starts
+	halting bool              // its watchdog pauses it: the STOP is still to come; the watcher's
 	ended   chan struct{}     // closed by the watcher when the guest's record tells the end
 	coming  *arrival          // of a process that was started to wait for a guest; set before anybody else knows the machine
 	rebirth chan struct{}     // buffered 1: the watcher has started the guest again after a soft reboot
@@ -35,7 +36,7 @@ func newMachine(p *process) *machine {
 func (m *machine) attach(c *qmp.Client, unfed bool) {
 	m.client, m.unfed = c, unfed
 	c.Notify(m.see)
-	m.sub = c.Subscribe("SHUTDOWN", "GUEST_PANICKED", "WATCHDOG")
+	m.sub = c.Subscribe("SHUTDOWN", "GUEST_PANICKED", "WATCHDOG", "STOP")
 }
 
 // see follows what stop, cont and the guest do to the processors. It runs in the monitor's reader.
@@ -154,6 +155,11 @@ func (d *Driver) follow(g *guest, m *machine, e qmp.Event) {
 		case m.unfed:
 			d.finish(ctx, g, m, phaseShutdown, unfedWhy)
 		case w.Action == "pause":
+			m.halting = true // it runs still: who heard of it now would find it running
+		}
+	case "STOP":
+		if m.halting {
+			m.halting = false
 			d.tell(g.id, hostapi.PowerPaused, "stopped by its watchdog, which was not fed")
 		}
 	case "SHUTDOWN":
