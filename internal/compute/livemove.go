@@ -186,7 +186,7 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 		if err != nil {
 			return err
 		}
-		if slices.Contains(plugging, kind) {
+		if slices.ContainsFunc(plugging, func(r ActionRule) bool { return kind == "server."+r.Name }) {
 			return fault.Conflict("Cannot 'evacuate' instance %s while %s is under way: it ends within minutes when host %s is down", id, kind, sv.Host)
 		}
 		if err := Settle(ctx, tx, s.Hosts, s.Quotas, sv, MigrationError); err != nil {
@@ -212,9 +212,9 @@ func (s *Service) Evacuate(ctx context.Context, by By, id string, r EvacuateRequ
 	})
 }
 
-// plugging are the workflows that an evacuation does not end. Their last command may reach the host after an evacuation that came to nothing, and the guest there, which is
+// plugging are the actions whose workflows an evacuation does not end. Their last command may reach the host after an evacuation that came to nothing, and the guest there, which is
 // the server's again, would have a device of which no row says so.
-var plugging = []string{"server.attach_volume", "server.detach_volume", "server.swap_volume", "server.attach_interface", "server.detach_interface"}
+var plugging = []ActionRule{ruleAttachVolume, ruleDetachVolume, ActionSwapVolume, ruleAttachInterface, ruleDetachInterface}
 
 // settleDevices is for a server whose attaching or detaching of a volume was cancelled: the guest may have either, and the volumes stay the server's until they are detached. A
 // server that is being built has its volumes reserved, and is left alone.
