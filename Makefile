@@ -47,7 +47,7 @@ sim: ## 200 simulated histories: lost and doubled messages, dying hosts and cont
 	go test ./test/sim -run '^TestSeeds$$' -count 1 -timeout 20m -v -seeds 200
 
 build-chaos: ## bin/nephos-chaos: the binary with fault points
-	go build -trimpath -buildvcs=false -tags faultpoints -o bin/nephos-chaos ./cmd/nephos
+	go build -trimpath -buildvcs=false -pgo=off -tags faultpoints -o bin/nephos-chaos ./cmd/nephos
 
 chaos: build-chaos guest ## kills every process at the points of every workflow: the share of a few minutes; needs root
 	@scripts/chaos.sh
