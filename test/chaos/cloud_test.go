@@ -306,24 +306,35 @@ func (h *half) fired(name string, within time.Duration) bool {
 	})
 }
 
-// watch has the points noted that the half passes from now on; the function returned gives them, each once, in order.
-func (h *half) watch() (stop func() []string) {
+// A watch has the points noted that a half passes.
+type watch string // the file they are written to
+
+// watch begins with none.
+func (h *half) watch() watch {
 	file := filepath.Join(h.faults, "trace")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		panic(err) // the test's own directory
 	}
-	return func() (out []string) {
-		b, _ := os.ReadFile(file)
-		os.Remove(file)
-		seen := map[string]bool{}
-		for line := range strings.Lines(string(b)) {
-			if p := strings.TrimSpace(line); !seen[p] {
-				seen[p] = true
-				out = append(out, p)
-			}
+	return watch(file)
+}
+
+// points are those passed till now, each once, in order.
+func (w watch) points() (out []string) {
+	b, _ := os.ReadFile(string(w))
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		if p := strings.TrimSpace(line); !seen[p] {
+			seen[p] = true
+			out = append(out, p)
 		}
-		return out
 	}
+	return out
+}
+
+// stop ends the watch and gives its points.
+func (w watch) stop() []string {
+	defer os.Remove(string(w))
+	return w.points()
 }
 
 // declared is what the controller says of its workflows.
